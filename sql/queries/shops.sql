@@ -1,0 +1,106 @@
+-- name: upsert_credential
+-- $1 app, $2 open_id, $3 seller_name, $4 seller_region, $5 access_token, $6 refresh_token,
+-- $7 access_expires_at, $8 refresh_expires_at, $9 granted_scopes. The credential's id.
+-- A fresh consent replaces whatever was there.
+INSERT INTO sync.credentials AS c (
+    app, open_id, seller_name, seller_region, access_token, refresh_token, access_expires_at,
+    refresh_expires_at, granted_scopes)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+ON CONFLICT (app, open_id) DO UPDATE
+   SET seller_name = EXCLUDED.seller_name, seller_region = EXCLUDED.seller_region,
+       access_token = EXCLUDED.access_token, refresh_token = EXCLUDED.refresh_token,
+       previous_refresh_token = NULL, access_expires_at = EXCLUDED.access_expires_at,
+       refresh_expires_at = EXCLUDED.refresh_expires_at, granted_scopes = EXCLUDED.granted_scopes,
+       generation = c.generation + 1, obtained_at = now(), needs_reauth = NULL
+RETURNING credential_id;
+
+-- name: connect_shop
+-- $1 shop_id, $2 credential_id, $3 cipher. Active again, unless a person paused it.
+INSERT INTO sync.shops AS s (shop_id, credential_id, cipher) VALUES ($1, $2, $3)
+ON CONFLICT (shop_id) DO UPDATE
+   SET credential_id = EXCLUDED.credential_id, cipher = EXCLUDED.cipher,
+       state = CASE s.state WHEN 'paused' THEN 'paused' ELSE 'active' END,
+       state_reason = CASE s.state WHEN 'paused' THEN s.state_reason END,
+       state_since = CASE s.state WHEN 'paused' THEN s.state_since ELSE now() END;
+
+-- name: describe_shop
+-- $1 shop_id, $2 name, $3 region, $4 seller_type, $5 code, $6 raw without the cipher, $7 fetched_at.
+-- What people may know of the shop. The timezone follows the region once; people may correct it.
+INSERT INTO tiktok.shops AS s (
+    shop_id, name, region, seller_type, code, timezone, connected_at, _raw, _fetched_at)
+VALUES ($1, $2, $3, $4, $5,
+        CASE $3 WHEN 'US' THEN 'America/Los_Angeles' WHEN 'GB' THEN 'Europe/London'
+                WHEN 'IE' THEN 'Europe/Dublin' WHEN 'DE' THEN 'Europe/Berlin' WHEN 'FR' THEN 'Europe/Paris'
+                WHEN 'IT' THEN 'Europe/Rome' WHEN 'ES' THEN 'Europe/Madrid' WHEN 'VN' THEN 'Asia/Ho_Chi_Minh'
+                WHEN 'ID' THEN 'Asia/Jakarta' WHEN 'TH' THEN 'Asia/Bangkok' WHEN 'MY' THEN 'Asia/Kuala_Lumpur'
+                WHEN 'PH' THEN 'Asia/Manila' WHEN 'SG' THEN 'Asia/Singapore' WHEN 'JP' THEN 'Asia/Tokyo'
+                WHEN 'BR' THEN 'America/Sao_Paulo' WHEN 'MX' THEN 'America/Mexico_City' ELSE 'UTC' END,
+        now(), $6::jsonb, $7)
+ON CONFLICT (shop_id) DO UPDATE
+   SET name = EXCLUDED.name, region = EXCLUDED.region, seller_type = EXCLUDED.seller_type,
+       code = EXCLUDED.code, _raw = EXCLUDED._raw, _fetched_at = EXCLUDED._fetched_at, _synced_at = now(),
+       connected_at = CASE WHEN s.disconnected_at IS NULL THEN s.connected_at ELSE now() END,
+       disconnected_at = NULL
+ WHERE s._raw IS DISTINCT FROM EXCLUDED._raw OR s.disconnected_at IS NOT NULL;
+
+-- name: set_shop_state
+-- $1 shop_id, $2 state, $3 reason. The shop's id, or no row when it is unknown.
+UPDATE sync.shops
+   SET state = $2, state_reason = $3, state_since = CASE WHEN state = $2 THEN state_since ELSE now() END
+ WHERE shop_id = $1
+RETURNING shop_id;
+
+-- name: mark_disconnected
+-- $1 shop_id. For people: since when the copy is not kept any more.
+UPDATE tiktok.shops SET disconnected_at = now(), _synced_at = now()
+ WHERE shop_id = $1 AND disconnected_at IS NULL;
+
+-- name: forget_credential
+-- $1 shop_id. The tokens behind a disconnected shop go when no other shop needs them.
+DELETE FROM sync.credentials AS c
+ WHERE c.credential_id = (SELECT credential_id FROM sync.shops WHERE shop_id = $1)
+   AND NOT EXISTS (SELECT FROM sync.shops AS o
+                    WHERE o.credential_id = c.credential_id AND o.state <> 'disconnected');
+
+-- name: list_shops
+-- $1 shop_ids or NULL for all. Everything a sync, or a person who lists them, needs of a shop.
+SELECT s.shop_id, coalesce(t.name, '') AS name, coalesce(t.region, '') AS region, s.credential_id, s.cipher,
+       s.state, s.state_reason, s.state_since, coalesce(c.app, '') AS app, coalesce(c.seller_name, '') AS seller_name,
+       coalesce(c.granted_scopes, '{}') AS granted_scopes, c.access_expires_at, c.refresh_expires_at, t.connected_at
+  FROM sync.shops AS s
+  LEFT JOIN tiktok.shops AS t USING (shop_id)
+  LEFT JOIN sync.credentials AS c USING (credential_id)
+ WHERE $1::text[] IS NULL OR s.shop_id = ANY ($1::text[])
+ ORDER BY t.connected_at, s.shop_id;
+
+-- name: make_due
+-- $1 shop_id. All its streams are due now.
+UPDATE sync.cursors SET due_at = now() WHERE shop_id = $1;
+
+-- name: read_credential
+-- $1 credential_id.
+SELECT credential_id, app, open_id, access_token, refresh_token, previous_refresh_token, access_expires_at,
+       refresh_expires_at, obtained_at, generation, needs_reauth
+  FROM sync.credentials WHERE credential_id = $1;
+
+-- name: lock_credential
+-- $1 credential_id. Like read_credential; one caller at a time until the transaction ends.
+SELECT credential_id, app, open_id, access_token, refresh_token, previous_refresh_token, access_expires_at,
+       refresh_expires_at, obtained_at, generation, needs_reauth
+  FROM sync.credentials WHERE credential_id = $1 FOR UPDATE;
+
+-- name: store_refreshed
+-- $1 credential_id, $2 access_token, $3 refresh_token, $4 access_expires_at, $5 refresh_expires_at,
+-- $6 granted_scopes (empty: as before).
+UPDATE sync.credentials
+   SET previous_refresh_token = refresh_token, access_token = $2, refresh_token = $3, access_expires_at = $4,
+       refresh_expires_at = $5, generation = generation + 1, obtained_at = now(), needs_reauth = NULL,
+       granted_scopes = CASE WHEN cardinality($6::text[]) = 0 THEN granted_scopes ELSE $6::text[] END
+ WHERE credential_id = $1;
+
+-- name: condemn_credential
+-- $1 credential_id, $2 why. Every shop of it waits for a new consent.
+WITH condemned AS (
+    UPDATE sync.credentials SET needs_reauth = $2 WHERE credential_id = $1)
+UPDATE sync.shops SET state = 'needs_reauth', state_reason = $2, state_since = now()
+ WHERE credential_id = $1 AND state = 'active';

@@ -1,0 +1,34 @@
+-- name: status
+-- $1 streams. One row per connected shop and stream, with what a person wants to know of it.
+SELECT s.shop_id, coalesce(t.name, '') AS name, coalesce(t.region, '') AS region, s.state, s.state_reason,
+       c.stream, c.synced_until, extract(epoch FROM now() - c.synced_until)::float8 AS lag_s,
+       lower(c.covered) AS covered_since,
+       c.succeeded_at, c.attempted_at, c.due_at, c.failures, c.last_error, c.last_error_at, c.parked_reason,
+       (SELECT count(*) FROM sync.rejects AS j
+         WHERE j.shop_id = s.shop_id AND j.stream = c.stream AND NOT j.stored) AS rejects,
+       l.holder AS synced_by
+  FROM sync.shops AS s
+  LEFT JOIN tiktok.shops AS t USING (shop_id)
+  JOIN sync.cursors AS c USING (shop_id)
+  LEFT JOIN sync.leases AS l ON l.shop_id = s.shop_id AND l.expires_at > now()
+ WHERE s.state <> 'disconnected'
+ ORDER BY t.connected_at, s.shop_id, array_position($1::text[], c.stream);
+
+-- name: request_rates
+-- Requests per second of each shop over its last minute of closed slices.
+SELECT shop_id, (sum(requests) / 60.0)::float8 AS requests_per_second
+  FROM sync.slices WHERE finished_at > now() - interval '1 minute'
+ GROUP BY shop_id;
+
+-- name: row_counts
+-- Live rows per shop and stream: what a dashboard would count.
+SELECT shop_id, 'orders' AS stream, count(*) AS rows FROM tiktok.orders GROUP BY shop_id
+UNION ALL
+SELECT shop_id, 'products', count(*) FROM tiktok.products WHERE _deleted_at IS NULL GROUP BY shop_id
+UNION ALL
+SELECT shop_id, 'inventory', count(*) FROM tiktok.inventory WHERE _deleted_at IS NULL GROUP BY shop_id
+UNION ALL
+SELECT shop_id, 'warehouses', count(*) FROM tiktok.warehouses WHERE _deleted_at IS NULL GROUP BY shop_id;
+
+-- name: ping
+SELECT 1;

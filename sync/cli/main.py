@@ -1,0 +1,86 @@
+"""The command line: one place that parses, and one that turns errors into a line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+import sync
+from sync.cli import demo, shops, simulate, syncing, upkeep
+from sync.cli.state import Interrupted, State
+from sync.errors import AppError, IncompleteError, SettingsError, SyncError
+from sync.log import redact
+
+INCOMPLETE = 1
+WRONG_USAGE = 2
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="shopsync",
+    help="Copies every connected TikTok Shop's orders, products and inventory into Postgres.",
+    epilog="Try it without an account:  shopsync demo",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"shopsync {sync.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _configure(
+    context: typer.Context,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", metavar="FILE", help="Settings in TOML, over the defaults, under the environment."),
+    ] = None,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="The version, and no more.")
+    ] = False,
+) -> None:
+    context.obj = State(config=config)
+
+
+for module in (demo, simulate, upkeep, syncing):
+    module.register(app)
+app.add_typer(shops.app, name="shops")
+
+
+def main() -> None:
+    """Runs the command and exits: 0 done, 1 incomplete, 2 wrong usage or settings, 130 interrupted."""
+    errors = Console(stderr=True, soft_wrap=True, highlight=False)
+    try:
+        app(standalone_mode=True)
+    except (SettingsError, AppError) as error:
+        _complain(errors, error)
+        code = WRONG_USAGE
+    except (IncompleteError, SyncError) as error:
+        _complain(errors, error)
+        code = INCOMPLETE
+    except Interrupted as signal:
+        code = signal.code
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read stdout has gone (`| head`); nothing can be said to them any more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = INCOMPLETE
+    else:
+        code = 0
+    sys.exit(code)
+
+
+def _complain(console: Console, error: SyncError) -> None:
+    for line in redact(str(error)).splitlines():
+        console.print(f"shopsync: {line}", markup=False)

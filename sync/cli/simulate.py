@@ -1,0 +1,80 @@
+"""``shopsync simulator``: a TikTok Shop on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from sync.cli.state import run, run_until_signal
+from sync.errors import SettingsError
+from sync.log import set_up_logging
+from sync.settings import is_loopback
+from sync.simulator.options import SimulatorOptions
+from sync.simulator.server import RunningSimulator, serve
+from sync.simulator.world import build_world
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog="Example:  shopsync simulator --port 9000 --shops 3 --orders 20000 --latency 0.3")(simulator)
+
+
+def simulator(
+    host: Annotated[str, typer.Option(help="The address to listen on; loopback only.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 9000,
+    shops: Annotated[int, typer.Option(min=1, max=10_000, help="How many shops there are.")] = 5,
+    orders: Annotated[int, typer.Option(min=0, help="Orders per shop.")] = 5_000,
+    products: Annotated[int, typer.Option(min=1, help="Products per shop.")] = 200,
+    days: Annotated[int, typer.Option(min=1, max=3_000, help="Days of history.")] = 365,
+    flash_sale: Annotated[int, typer.Option(min=0, help="Orders of a shop that fall into one minute.")] = 1_000,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same shops.")] = 1,
+    mutations: Annotated[float, typer.Option(min=0, help="Changes per second to orders, stock and products.")] = 5,
+    latency: Annotated[float, typer.Option(min=0, help="Seconds that every answer takes.")] = 0.1,
+    jitter: Annotated[float, typer.Option(min=0, help="Seconds that an answer may take more or less.")] = 0.03,
+    limit: Annotated[int, typer.Option(min=0, help="Requests per second and shop; 0 for no limit.")] = 50,
+) -> None:
+    """Serve a TikTok Shop that behaves like the real one, to try shopsync without an account.
+
+    It checks signatures, tokens, scopes and limits, changes while it is read, and fails on demand:
+    GET /_sim/faults lists how.
+    """
+    set_up_logging(level="warning", log_format="auto")
+    if not is_loopback(host):
+        raise SettingsError(f"--host {host}: the simulator has no protection and listens on loopback only")
+    world = build_world(
+        seed=seed,
+        shops=shops,
+        orders_per_shop=orders,
+        products_per_shop=products,
+        history_days=days,
+        flash_sale_orders=min(flash_sale, orders),
+    )
+    options = SimulatorOptions(latency_s=latency, jitter_s=min(jitter, latency), limit_per_s=limit, seed=seed)
+
+    async def work() -> None:
+        try:
+            running = await serve(world, host=host, port=port, options=options)
+        except OSError as error:
+            raise SettingsError(f"--port {port} cannot be used: {error.strerror}; choose another") from error
+        try:
+            await running.simulation.mutator.set_rate(mutations)
+            _explain(running)
+            await run_until_signal(asyncio.Event.wait)
+        finally:
+            await running.close()
+
+    run(work())
+
+
+def _explain(running: RunningSimulator) -> None:
+    options = running.options
+    typer.echo(f"The simulated TikTok Shop answers at {running.url}. To sync from it, in another terminal:\n")
+    typer.echo(f"  export SHOPSYNC_API_URL={running.url} SHOPSYNC_AUTH_URL={running.url}")
+    typer.echo(f"  export SHOPSYNC_APP_KEY={options.app_key} SHOPSYNC_APP_SECRET={options.app_secret}")
+    typer.echo("  shopsync shops connect --code CODE      # for each seller, a code below; each works once")
+    typer.echo("  shopsync run\n")
+    for seller in running.sellers():
+        typer.echo(f"  {seller.name}: {', '.join(seller.shops)}\n      code {seller.code}")
+    typer.echo(f"\nThe truth: {running.url}/_sim/truth   what was asked: {running.url}/_sim/stats")
+    typer.echo(f"Faults to switch on: {running.url}/_sim/faults   (Ctrl-C ends it)")

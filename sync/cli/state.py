@@ -1,0 +1,107 @@
+"""What every command needs: the settings, a loop, and an orderly way to be stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import typer
+
+from sync.errors import SettingsError
+from sync.log import set_up_logging
+from sync.settings import Settings, load_settings
+
+_T = TypeVar("_T")
+
+
+class Interrupted(BaseException):
+    """A person or the system ended the command before its work was done."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What stood before the command's name."""
+
+    config: Path | None
+
+
+def settings_of(context: typer.Context, *, shows_progress: bool = False) -> Settings:
+    """The settings in force, with the logging set up by them."""
+    state: State = context.obj
+    settings = load_settings(state.config)
+    level = settings.log_level
+    if shows_progress and level == "info" and sys.stderr.isatty():
+        level = "warning"  # A person watches the progress; every slice as a line would bury it.
+    set_up_logging(level=level, log_format=settings.log_format)
+    return settings
+
+
+def run(work: Coroutine[Any, Any, _T]) -> _T:
+    """The result of the coroutine, run to its end."""
+    return asyncio.run(work)
+
+
+async def run_until_signal(
+    work: Callable[[asyncio.Event], Awaitable[_T]], *, on_stop: Callable[[], Awaitable[None]] | None = None
+) -> _T:
+    """The result of ``work``, which is handed an event that SIGTERM or Ctrl-C sets.
+
+    ``on_stop`` runs at the first signal. A second signal ends the work where it is. A work that was
+    stopped by Ctrl-C raises Interrupted once it has ended in order.
+    """
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    task = asyncio.ensure_future(work(stopping))
+    received: list[signal.Signals] = []
+    stops: set[asyncio.Task[None]] = set()
+
+    def receive(number: signal.Signals) -> None:
+        received.append(number)
+        if len(received) > 1:
+            task.cancel()
+            return
+        stopping.set()
+        if on_stop is not None:
+            stops.add(asyncio.ensure_future(_await(on_stop())))
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with suppress(NotImplementedError):  # Windows has no signals in its loop.
+            loop.add_signal_handler(number, receive, number)
+    try:
+        result = await task
+    except asyncio.CancelledError:
+        if len(received) > 1:
+            raise Interrupted(128 + received[-1]) from None
+        raise
+    if received and received[0] == signal.SIGINT:
+        raise Interrupted(130)
+    return result
+
+
+async def _await(work: Awaitable[None]) -> None:
+    await work
+
+
+def read_moment(text: str | None, option: str) -> datetime | None:
+    """The start of a day, or a moment, in UTC. Raises SettingsError that shows the right form."""
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise SettingsError(
+            f"{option}: {text!r} is not a date; write it like {date.today():%Y-%m-%d} "  # noqa: DTZ011
+            f"or {date.today():%Y-%m-%d}T14:00:00Z"  # noqa: DTZ011
+        ) from None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

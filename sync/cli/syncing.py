@@ -1,0 +1,209 @@
+"""``shopsync backfill`` and ``shopsync run``."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, suppress
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from sync.app import App, open_app
+from sync.cli.progress import shown, summary_line
+from sync.cli.state import read_moment, run, run_until_signal, settings_of
+from sync.engine.fleet import new_report
+from sync.engine.requests import RunReport, SyncRequest
+from sync.errors import IncompleteError, SettingsError
+from sync.jobs.local import LocalJobs
+from sync.settings import DEFAULT_APP, Settings
+from sync.streams.registry import STREAMS, select_streams
+from sync.web.server import WebServer
+
+# Failed slices are planned again this often before a command gives up and says what is missing.
+_PASSES = 4
+_MOST_LINES = 20
+
+
+def register(app: typer.Typer) -> None:
+    app.command(epilog="Example:  shopsync backfill --since 2025-01-01 --stream orders")(backfill)
+    app.command("run", epilog="Example, for cron:  shopsync run --once")(run_)
+
+
+def backfill(
+    context: typer.Context,
+    shop: Annotated[
+        list[str] | None, typer.Option("--shop", metavar="ID", help="Only this shop; may be given again.")
+    ] = None,
+    stream: Annotated[
+        list[str] | None,
+        typer.Option("--stream", metavar="NAME", help=f"Only this stream; may be given again. {', '.join(STREAMS)}."),
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="DATE", help="Only what was updated from then on (UTC).")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="DATE", help="Only what was updated before then (UTC).")
+    ] = None,
+) -> None:
+    """Read history until everything asked for is stored.
+
+    A run that was stopped or killed is resumed by the same command: what is stored is not read
+    again. Exits 0 only if nothing is missing.
+    """
+    settings = settings_of(context, shows_progress=True)
+    streams = tuple(s.name for s in select_streams(stream))
+    begin, end = read_moment(since, "--since"), read_moment(until, "--until")
+    if begin and end and begin >= end:
+        raise SettingsError(f"--since {since} is not before --until {until}")
+    if begin and begin.timestamp() > time.time():
+        raise SettingsError(f"--since {since} lies in the future")
+    run(_backfill(settings, shop, streams, begin, end))
+
+
+def run_(
+    context: typer.Context,
+    once: Annotated[
+        bool, typer.Option("--once", help="One full round of every stream of every active shop, then exit.")
+    ] = False,
+) -> None:
+    """Keep the copy true: the daemon, with its web server.
+
+    Syncs every connected shop when it is due, refreshes tokens, fills history. SIGTERM or Ctrl-C
+    ends it in order.
+    """
+    settings = settings_of(context)
+    _require_an_app(settings)
+    run(_run_once(settings) if once else _serve(settings))
+
+
+def _require_an_app(settings: Settings) -> None:
+    if settings.app_key or not settings.apps:
+        settings.app(DEFAULT_APP)
+    for name in settings.apps:
+        settings.app(name)
+
+
+async def _backfill(
+    settings: Settings,
+    shops: Sequence[str] | None,
+    streams: tuple[str, ...],
+    since: datetime | None,
+    until: datetime | None,
+) -> None:
+    _require_an_app(settings)
+    async with open_app(settings) as opened:
+        await sync_shops(
+            opened,
+            await _choose_shops(opened, shops),
+            SyncRequest("", streams, reason="backfill", since=since, until=until, passes=_PASSES),
+            wait_for_lease=True,
+        )
+
+
+async def _run_once(settings: Settings) -> None:
+    async with open_app(settings, migrates=True) as opened:
+        await sync_shops(
+            opened,
+            await _choose_shops(opened, None),
+            SyncRequest("", tuple(STREAMS), reason="once", passes=_PASSES),
+            wait_for_lease=False,
+        )
+
+
+async def sync_shops(
+    opened: App, shops: Sequence[tuple[str, str]], request: SyncRequest, *, wait_for_lease: bool
+) -> list[RunReport]:
+    """Syncs the shops (id and name) like the request, shows the progress and prints the outcome.
+
+    Raises IncompleteError that lists what is missing.
+    """
+    requests = [
+        SyncRequest(shop_id, request.streams, request.reason, request.since, request.until, request.passes)
+        for shop_id, _ in shops
+    ]
+    reports = [new_report(r, name) for r, (_, name) in zip(requests, shops, strict=True)]
+    started = time.monotonic()
+
+    async def work(_: asyncio.Event) -> None:
+        async with shown(reports):
+            await opened.fleet.sync_all(requests, reports=reports, wait_for_lease=wait_for_lease)
+
+    await run_until_signal(work, on_stop=opened.fleet.stop)
+    elapsed_s = time.monotonic() - started
+    _print_outcome(reports, elapsed_s)
+    return reports
+
+
+async def _choose_shops(opened: App, wanted: Sequence[str] | None) -> list[tuple[str, str]]:
+    rows = await opened.store.shops.list(wanted or None)
+    known = {row.shop.shop_id for row in rows}
+    unknown = [shop_id for shop_id in wanted or () if shop_id not in known]
+    if unknown:
+        raise SettingsError(
+            f"no connected shop has the id {', '.join(unknown)}: `shopsync shops list` shows them"
+        )
+    chosen = [row for row in rows if wanted or row.shop.state in ("active", "inactive")]
+    if not chosen and not rows:
+        raise SettingsError("no shop is connected yet: run `shopsync shops connect`, or try `shopsync demo`")
+    if not chosen:
+        raise SettingsError("no connected shop is active: `shopsync shops list` says why")
+    return [(row.shop.shop_id, row.shop.name) for row in chosen]
+
+
+def _print_outcome(reports: Sequence[RunReport], elapsed_s: float) -> None:
+    for report in reports:
+        tally = report.tally
+        print(
+            f"{report.shop_id}  {report.name}: {report.outcome}; {tally.inserted:,} new, {tally.updated:,} changed, "
+            f"{tally.unchanged + tally.stale:,} as before, {tally.rejected:,} rejected; {tally.requests:,} requests"
+        )
+    print(summary_line(reports, elapsed_s).split(", ")[1] + f" over {elapsed_s:.1f} s", file=sys.stderr)
+    missing = [_explain(report) for report in reports if report.outcome != "complete"]
+    if missing:
+        raise IncompleteError("\n".join(missing))
+
+
+def _explain(report: RunReport) -> str:
+    problems = report.problems[:_MOST_LINES] or {
+        "busy": ["another process syncs it; see `shopsync status`"],
+        "stopped": ["stopped before the end; the same command goes on from here"],
+    }.get(report.outcome, ["no reason was given"])
+    return "\n".join(f"{report.shop_id} {report.name} is {report.outcome}: {problem}" for problem in problems)
+
+
+async def _serve(settings: Settings) -> None:
+    async with open_app(settings, migrates=True) as opened:
+        await run_until_signal(lambda stopping: serve_daemon(opened, stopping))
+
+
+async def serve_daemon(
+    opened: App, stopping: asyncio.Event, *, tick_s: float | None = None, on_ready: asyncio.Future[str] | None = None
+) -> None:
+    """The daemon, until ``stopping`` is set; ``on_ready`` gets the web server's address."""
+    jobs = LocalJobs(
+        fleet=opened.fleet,
+        cursors=opened.store.cursors,
+        tokens=opened.tokens,
+        streams=tuple(STREAMS),
+        most_at_once=opened.settings.parallel_shops,
+        **({} if tick_s is None else {"tick_s": tick_s}),
+    )
+    web = WebServer(
+        settings=opened.settings,
+        status=opened.store.status,
+        streams=tuple(STREAMS),
+        is_ready=lambda: jobs.is_healthy and not stopping.is_set(),
+        running=lambda: opened.fleet.running,
+    )
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(web)
+        if on_ready is not None:
+            on_ready.set_result(web.url)
+        else:
+            with suppress(BrokenPipeError):
+                print(f"shopsync is running; status page: {web.url}", flush=True)
+        await jobs.run(stopping)

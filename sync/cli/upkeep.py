@@ -1,0 +1,113 @@
+"""``shopsync migrate`` and ``shopsync status``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sync.app import migrate_database, open_postgres, open_store
+from sync.cli.state import run, settings_of
+from sync.settings import Settings
+from sync.store.status import StreamStatus
+from sync.streams.registry import STREAMS
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(migrate)
+    app.command(epilog="Example:  shopsync status --json | jq '.[] | select(.lag_s > 600)'")(status)
+
+
+def migrate(context: typer.Context) -> None:
+    """Bring the database to this version.
+
+    Safe to run twice and from two processes at once. A newer database is refused.
+    """
+    applied = run(_migrate(settings_of(context)))
+    typer.echo("\n".join(f"applied {name}" for name in applied) or "the database is up to date")
+
+
+def status(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs: a list of objects on stdout.")] = False,
+) -> None:
+    """Show for every shop and stream until when it is synced, and what is wrong."""
+    rows = run(_status(settings_of(context)))
+    if as_json:
+        typer.echo(json.dumps([asdict(row) for row in rows], default=str, indent=2))
+    elif not rows:
+        typer.echo("no shop is connected yet: run `shopsync shops connect`, or try `shopsync demo`")
+    else:
+        Console(highlight=False).print(status_table(rows))
+
+
+def status_table(rows: Sequence[StreamStatus]) -> Table:
+    """What `status` shows to a person."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading, justify in (
+        ("shop", "left"),
+        ("stream", "left"),
+        ("synced until (UTC)", "left"),
+        ("lag", "right"),
+        ("rows", "right"),
+        ("rejects", "right"),
+        ("req/s", "right"),
+        ("state", "left"),
+    ):
+        table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    last = ""
+    for row in rows:
+        state, style = _state(row)
+        table.add_row(
+            Text(f"{row.name} ({row.region}) {row.shop_id}" if row.shop_id != last else ""),
+            row.stream,
+            f"{row.synced_until:%Y-%m-%d %H:%M:%S}" if row.synced_until else "never",
+            duration(row.lag_s),
+            f"{row.rows:,}" if row.rows is not None else "",
+            f"{row.rejects:,}" if row.rejects else "",
+            f"{row.requests_per_second:.1f}" if row.shop_id != last else "",
+            Text(state, style=style),
+        )
+        last = row.shop_id
+    return table
+
+
+def duration(seconds: float | None) -> str:
+    """A length of time for people, in its two largest units."""
+    if seconds is None:
+        return ""
+    left = max(0, round(seconds))
+    parts = []
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, left = divmod(left, size)
+        if count or (unit == "s" and not parts):
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2])
+
+
+def _state(row: StreamStatus) -> tuple[str, str]:
+    if row.state != "active":
+        return f"{row.state}: {row.state_reason or ''}".rstrip(": "), "red" if row.state != "paused" else "yellow"
+    if row.parked_reason:
+        return f"parked: {row.parked_reason}", "yellow"
+    if row.last_error:
+        return f"failed {row.failures}x: {row.last_error}", "red"
+    if row.synced_by:
+        return f"syncing ({row.synced_by})", "cyan"
+    return "ok" if row.succeeded_at else "not synced yet", "green" if row.succeeded_at else "yellow"
+
+
+async def _migrate(settings: Settings) -> list[str]:
+    async with open_postgres(settings) as (url, _):
+        return await migrate_database(url)
+
+
+async def _status(settings: Settings) -> list[StreamStatus]:
+    async with open_store(settings) as store:
+        return await store.status.read(list(STREAMS))

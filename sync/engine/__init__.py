@@ -1,0 +1,1 @@
+"""What a sync is: planning, clean walks, slices in parallel, shops and the fleet of them."""

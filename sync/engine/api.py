@@ -1,0 +1,72 @@
+"""The API as one shop sees it: pages of a stream, under the shop's lease, token and pace."""
+
+from __future__ import annotations
+
+import msgspec
+
+from sync.clock import ApiClock
+from sync.engine.tokens import TokenSource
+from sync.errors import NeedsReauthError, TokenError
+from sync.model import Page, Shop
+from sync.store.leases import Lease
+from sync.streams.base import Body, Stream
+from sync.tiktok.client import Access, Answer, AppKeys, Call, Client
+from sync.tiktok.envelope import read_page
+from sync.tiktok.limiter import Pacer
+
+
+class ShopApi:
+    """Asks for pages of one shop while its lease is held."""
+
+    def __init__(
+        self, shop: Shop, *, client: Client, keys: AppKeys, tokens: TokenSource, pacer: Pacer, lease: Lease
+    ) -> None:
+        self._shop = shop
+        self._client = client
+        self._keys = keys
+        self._tokens = tokens
+        self.pacer = pacer
+        self._lease = lease
+
+    @property
+    def clock(self) -> ApiClock:
+        return self._client.clock
+
+    async def fetch(
+        self, stream: Stream, body: Body | None, *, page_token: str | None = None
+    ) -> tuple[Page, int]:
+        """The page and the requests it took. Raises the error of the scope that gives up."""
+        query = dict(stream.query)
+        if stream.page_size is not None:
+            query["page_size"] = str(stream.page_size)
+        if page_token is not None:
+            query["page_token"] = page_token
+        call = Call(
+            stream.method,
+            stream.path,
+            query=query,
+            body=None if stream.method == "GET" else msgspec.json.encode(body or {}),
+        )
+        answer = await self._send(call)
+        page = read_page(answer.data, records=stream.records, key=stream.key, fetched_at=answer.sent_at)
+        return page, answer.attempts
+
+    async def _send(self, call: Call) -> Answer:
+        credential = await self._tokens.current(self._shop.credential_id)
+        try:
+            return await self._send_with(call, credential.access_token)
+        except TokenError:
+            credential = await self._tokens.renew(self._shop.credential_id, seen=credential.generation)
+        try:
+            return await self._send_with(call, credential.access_token)
+        except TokenError as error:
+            raise NeedsReauthError(
+                f"{error} A fresh token was refused too: the seller has withdrawn the consent. "
+                "Run `shopsync shops connect`"
+            ) from error
+
+    async def _send_with(self, call: Call, access_token: str) -> Answer:
+        access = Access(
+            keys=self._keys, token=access_token, cipher=self._shop.cipher, shop_id=self._shop.shop_id
+        )
+        return await self._client.send(call, access, pacer=self.pacer, guard=self._lease.check)

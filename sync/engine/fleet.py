@@ -1,0 +1,144 @@
+"""Many shops in one process: a lease and a pacer for each, and never two syncs of one at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from sync.engine.api import ShopApi
+from sync.engine.requests import RunReport, StreamProgress, SyncRequest
+from sync.engine.shop_sync import ShopSync, Tools
+from sync.engine.tokens import TokenSource
+from sync.errors import AppError, DatabaseError, SettingsError
+from sync.model import Shop
+from sync.store.leases import LeaseKeeper
+from sync.tiktok.client import AppKeys, Client
+from sync.tiktok.limiter import Pacer
+
+log = structlog.get_logger(__name__)
+
+# Whoever held the lease before may have used this much of the current second's requests.
+_AFTER_TAKEOVER_S = 1.0
+_LEASE_RETRY_S = 1.0
+
+
+class Fleet:
+    """Syncs shops on request."""
+
+    def __init__(
+        self,
+        *,
+        tools: Tools,
+        client: Client,
+        tokens: TokenSource,
+        leases: LeaseKeeper,
+        keys_of: Callable[[str], AppKeys],
+    ) -> None:
+        self._tools = tools
+        self._client = client
+        self._tokens = tokens
+        self._leases = leases
+        self._keys_of = keys_of
+        # Kept for the life of the process: what a pacer has learnt outlasts a run.
+        self._pacers: dict[str, Pacer] = {}
+        self._running: dict[str, ShopSync] = {}
+        self._seats = asyncio.Semaphore(tools.settings.parallel_shops)
+        self._stopping = asyncio.Event()
+
+    @property
+    def running(self) -> frozenset[str]:
+        """The shops that are being synced by this process."""
+        return frozenset(self._running)
+
+    async def stop(self) -> None:
+        """Nothing new is begun; syncs under way end at their next slice, or are cut short."""
+        self._stopping.set()
+        for sync in self._running.values():
+            sync.stop()
+
+    async def sync(
+        self, request: SyncRequest, *, report: RunReport | None = None, wait_for_lease: bool = False
+    ) -> RunReport:
+        """What became of the request. ``report`` is filled while it runs, for whoever watches.
+
+        With ``wait_for_lease`` it begins when no other process syncs the shop; else the outcome is
+        "busy". Raises AppError, DatabaseError and SettingsError: they are not of this shop alone.
+        """
+        report = report or RunReport(request.shop_id)
+        async with self._seats:
+            shop = await self._find(request.shop_id, report)
+            if shop is None or self._stopping.is_set() or request.shop_id in self._running:
+                report.outcome = "failed" if shop is None else "busy"
+                return report
+            lease = await self._leases.acquire(shop.shop_id)
+            while lease is None and wait_for_lease and not self._stopping.is_set():
+                report.outcome = "busy"
+                await asyncio.sleep(_LEASE_RETRY_S)  # Another process lets go of it without a sign.
+                lease = await self._leases.acquire(shop.shop_id)
+            if lease is None:
+                report.outcome = "busy"
+                return report
+            report.outcome = "complete"
+            pacer = self._pacers.setdefault(shop.shop_id, Pacer(self._tools.settings.requests_per_second))
+            if lease.taken_over:
+                pacer.pause(_AFTER_TAKEOVER_S)
+            try:
+                api = ShopApi(
+                    shop,
+                    client=self._client,
+                    keys=self._keys_of(shop.app),
+                    tokens=self._tokens,
+                    pacer=pacer,
+                    lease=lease,
+                )
+                sync = ShopSync(shop, request, tools=self._tools, api=api, lease=lease, report=report)
+                self._running[shop.shop_id] = sync
+                await sync.run()
+            finally:
+                self._running.pop(shop.shop_id, None)
+                await self._leases.release(lease)
+        return report
+
+    async def sync_all(
+        self,
+        requests: Sequence[SyncRequest],
+        *,
+        reports: Sequence[RunReport],
+        wait_for_lease: bool = False,
+    ) -> None:
+        """Every request was tried; the reports, in the same order, tell what became of each.
+
+        An error that no single shop can be blamed for ends them all and is raised.
+        """
+        failure: BaseException | None = None
+        try:
+            async with asyncio.TaskGroup() as group:
+                for request, report in zip(requests, reports, strict=True):
+                    group.create_task(self.sync(request, report=report, wait_for_lease=wait_for_lease))
+        except* (AppError, DatabaseError, SettingsError) as errors:
+            failure = errors.exceptions[0]
+        if failure is not None:
+            raise failure
+
+    async def _find(self, shop_id: str, report: RunReport) -> Shop | None:
+        rows = await self._tools.shops.list([shop_id])
+        if not rows:
+            report.problems.append(f"shop {shop_id} is not connected")
+            return None
+        shop = rows[0].shop
+        report.name = shop.name
+        if shop.state not in ("active", "inactive"):
+            report.problems.append(
+                f"shop {shop_id} is {shop.state}: {rows[0].state_reason or 'no reason given'}"
+            )
+            return None
+        return shop
+
+
+def new_report(request: SyncRequest, name: str = "") -> RunReport:
+    """An empty report with a place for each stream, so that a watcher sees them from the start."""
+    return RunReport(
+        request.shop_id, name=name, streams={stream: StreamProgress() for stream in request.streams}
+    )

@@ -1,0 +1,267 @@
+"""All streams of one shop, under its lease, with one row in the ledger of runs."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+
+from sync import metrics
+from sync.engine import plan
+from sync.engine.api import ShopApi
+from sync.engine.requests import RunReport, StreamProgress, SyncRequest
+from sync.engine.slice_sync import SliceSync
+from sync.engine.stream_sync import Pace, Round, StreamSync
+from sync.errors import (
+    AppError,
+    DatabaseError,
+    FencedOutError,
+    SettingsError,
+    ShopError,
+    StreamError,
+    SyncError,
+)
+from sync.model import Shop, Window
+from sync.settings import Settings
+from sync.store.cursors import Cursors
+from sync.store.leases import Lease
+from sync.store.pool import Database
+from sync.store.runs import Runs
+from sync.store.shops import Shops
+from sync.store.sink import Sink
+from sync.streams.base import Stream, TimeWindows
+from sync.streams.registry import select_streams
+
+log = structlog.get_logger(__name__)
+
+_LONGEST_BACKOFF_S = 3600.0
+_PARKED_S = 3600.0
+_INACTIVE_S = 86400.0
+_REFUSED_S = 900.0
+_STOP_GRACE_S = 12.0
+_MOST_PROBLEMS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a shop's sync works with; shared by all shops of the process."""
+
+    settings: Settings
+    database: Database
+    sink: Sink
+    cursors: Cursors
+    runs: Runs
+    shops: Shops
+
+
+class ShopSync:
+    """One run of one shop."""
+
+    def __init__(
+        self, shop: Shop, request: SyncRequest, *, tools: Tools, api: ShopApi, lease: Lease, report: RunReport
+    ) -> None:
+        self._shop = shop
+        self._request = request
+        self._tools = tools
+        self._api = api
+        self._lease = lease
+        self._report = report
+        self._stopping = asyncio.Event()
+        self._run_id = 0
+
+    def stop(self) -> None:
+        """No new slice is begun; those under way may end."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """The report tells what became of the request. Raises errors wider than the shop as they are."""
+        streams = select_streams(self._request.streams)
+        await self._tools.cursors.ensure(self._shop.shop_id, [s.name for s in streams])
+        self._run_id = await self._tools.runs.begin(self._lease, reason=self._request.reason)
+        error: SyncError | None = None
+        try:
+            await self._run_streams(streams)
+        except* SyncError as group:
+            error = _widest(group)
+        if error is not None:
+            self._report.problems.insert(0, str(error))
+            self._report.outcome = "stopped" if isinstance(error, FencedOutError) else "failed"
+            if isinstance(error, ShopError):
+                log.error("shop_parked", shop_id=self._shop.shop_id, state=error.state, reason=str(error))
+                await self._tools.shops.set_state(self._shop.shop_id, error.state, reason=str(error))
+            if not isinstance(error, (FencedOutError, DatabaseError)):
+                await self._postpone(error)
+        elif self._report.problems:
+            self._report.outcome = "incomplete"
+        elif self._shop.state == "inactive":
+            await self._tools.shops.set_state(self._shop.shop_id, "active")
+        await self._end_run()
+        if isinstance(error, (AppError, DatabaseError, SettingsError)):
+            raise error
+
+    async def _run_streams(self, streams: tuple[Stream, ...]) -> None:
+        now = self._api.clock.now()
+        round_ = Round(
+            unfinished={s.name for s in streams},
+            stopping=self._stopping,
+            first_pass_done={s.name: asyncio.Event() for s in streams},
+        )
+        stop = asyncio.create_task(self._enforce_stop(asyncio.current_task()))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for stream in streams:
+                    progress = self._report.streams.setdefault(stream.name, StreamProgress())
+                    group.create_task(self._run_stream(stream, round_, progress, now), name=stream.name)
+        except asyncio.CancelledError:
+            if not self._stopping.is_set():
+                raise
+            # Cancelled by ourselves, once the grace was over.
+            current = asyncio.current_task()
+            if current is not None:
+                current.uncancel()
+        finally:
+            stop.cancel()
+        if self._stopping.is_set():
+            self._report.outcome = "stopped"
+
+    async def _enforce_stop(self, run: asyncio.Task[None] | None) -> None:
+        await self._stopping.wait()
+        await asyncio.sleep(_STOP_GRACE_S)
+        if run is not None:
+            run.cancel()
+
+    async def _run_stream(
+        self, stream: Stream, round_: Round, progress: StreamProgress, now: datetime
+    ) -> None:
+        cursors, shop_id = self._tools.cursors, self._shop.shop_id
+        await cursors.note_attempt(shop_id, stream.name)
+        try:
+            failures = await self._try_stream(stream, round_, progress, now)
+        except StreamError as error:
+            self._report.problems.append(f"{stream.name}: {error}")
+            log.warning("stream_parked", shop_id=shop_id, stream=stream.name, reason=str(error))
+            await cursors.note_failure(
+                shop_id, stream.name, error=str(error), due_in_s=_PARKED_S, parked_reason=str(error)
+            )
+        else:
+            await self._note_outcome(stream, failures, now)
+        finally:
+            progress.finished = True
+            round_.finish(stream.name)
+
+    async def _try_stream(
+        self, stream: Stream, round_: Round, progress: StreamProgress, now: datetime
+    ) -> list[str]:
+        """What failed, after as many passes as the request allows; a failed pass is planned again."""
+        since = self._request.since or self._tools.settings.history_start
+        failures: list[str] = []
+        for attempt in range(self._request.passes):
+            if attempt:
+                await asyncio.sleep(2**attempt)
+            sync = self._make_stream_sync(stream, round_, progress)
+            await sync.run(since, self._request.until, now=now)
+            failures = sync.failures
+            if not failures or self._stopping.is_set():
+                break
+        return failures
+
+    def _make_stream_sync(self, stream: Stream, round_: Round, progress: StreamProgress) -> StreamSync:
+        settings = self._tools.settings
+        slices = SliceSync(
+            stream,
+            api=self._api,
+            sink=self._tools.sink,
+            lease=self._lease,
+            run_id=self._run_id,
+            lookback_s=settings.lookback_s,
+        )
+        return StreamSync(
+            stream,
+            slices=slices,
+            cursors=self._tools.cursors,
+            database=self._tools.database,
+            pacer=self._api.pacer,
+            shop_id=self._shop.shop_id,
+            pace=Pace(
+                settle_s=settings.settle_s,
+                lookback_s=settings.lookback_s,
+                interval_s=settings.intervals.of(stream.name),
+                parallel=settings.parallel_slices,
+            ),
+            round_=round_,
+            progress=progress,
+        )
+
+    async def _note_outcome(self, stream: Stream, failures: list[str], now: datetime) -> None:
+        cursors, shop_id = self._tools.cursors, self._shop.shop_id
+        if self._stopping.is_set():
+            return
+        interval_s = self._tools.settings.intervals.of(stream.name)
+        if not failures and isinstance(stream.slicing, TimeWindows):
+            failures = [f"{stream.name} {gap} is not stored yet" for gap in await self._missing(stream, now)]
+        if failures:
+            self._report.problems += failures[:_MOST_PROBLEMS]
+            failed_before = await cursors.failures(shop_id, stream.name)
+            delay_s = min(interval_s * 2.0**failed_before, _LONGEST_BACKOFF_S)
+            await cursors.note_failure(
+                shop_id, stream.name, error=failures[0], due_in_s=_spread(delay_s), parked_reason=None
+            )
+        else:
+            await cursors.note_success(shop_id, stream.name, due_in_s=_spread(interval_s))
+
+    async def _missing(self, stream: Stream, now: datetime) -> list[Window]:
+        """What was asked for and is not covered. Asked of Postgres: memory may be wrong."""
+        since = self._request.since or self._tools.settings.history_start
+        end = plan.horizon(now, settle_s=self._tools.settings.settle_s)
+        until = min(self._request.until or end, end)
+        if since >= until:
+            return []
+        return await self._tools.cursors.uncovered(self._shop.shop_id, stream.name, Window(since, until))
+
+    async def _postpone(self, error: SyncError) -> None:
+        """Every stream waits: what stopped the shop would stop it again at once."""
+        wait_s = _INACTIVE_S if isinstance(error, ShopError) else _REFUSED_S
+        for stream in self._request.streams:
+            await self._tools.cursors.note_failure(
+                self._shop.shop_id, stream, error=str(error), due_in_s=_spread(wait_s), parked_reason=None
+            )
+
+    async def _end_run(self) -> None:
+        outcome = self._report.outcome
+        metrics.RUNS.labels(outcome).inc()
+        problems = "; ".join(self._report.problems[:3]) or None
+        await self._tools.runs.end(self._run_id, outcome=outcome, error=problems, tally=self._report.tally)
+        log.info(
+            "run_ended",
+            shop_id=self._shop.shop_id,
+            reason=self._request.reason,
+            outcome=outcome,
+            requests=self._report.tally.requests,
+        )
+
+
+def _widest(group: BaseExceptionGroup[SyncError]) -> SyncError:
+    """The error that decides when several streams fail at once: that of the widest scope."""
+    errors = list(_flatten(group))
+    for kind in (FencedOutError, DatabaseError, AppError, SettingsError, ShopError):
+        for error in errors:
+            if isinstance(error, kind):
+                return error
+    return errors[0]
+
+
+def _flatten(group: BaseExceptionGroup[SyncError]) -> Iterator[SyncError]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _flatten(error)
+        else:
+            yield error
+
+
+def _spread(seconds: float) -> float:
+    """A little more or less, so that many shops do not come due together for ever."""
+    return seconds * random.uniform(0.95, 1.05)

@@ -1,0 +1,237 @@
+"""One slice from its first request to the transaction that closes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import structlog
+
+from sync.clock import utc_now
+from sync.engine import plan
+from sync.engine.api import ShopApi
+from sync.engine.walk import Step, Walk
+from sync.errors import BadRequestError, PageTokenError, SliceError, SliceTooBigError
+from sync.model import Batch, Page, Slice, Tally, Whole, Window
+from sync.store.leases import Lease
+from sync.store.sink import Closing, Sink, Target
+from sync.streams.base import Body, ParentKeys, Stream, TimeWindows, WholeList
+
+log = structlog.get_logger(__name__)
+
+# Walks of a window that cannot be cut any more. Rows only leave it, so it comes to rest.
+_MOST_WALKS = 8
+# From this walk on, a window that keeps moving is read in parts instead.
+_CUT_AFTER_WALKS = 2
+
+
+@dataclass(slots=True)
+class _Account:
+    """What a slice has cost and found so far."""
+
+    started_at: datetime
+    stream: Tally
+    on_total: Callable[[int], None]
+    tally: Tally = field(default_factory=Tally)
+    rows: int = 0
+    walks: int = 0
+    settled_until: datetime | None = None
+
+    def note(self, tally: Tally) -> None:
+        """Counts for the slice and, so that progress is seen at once, for its stream."""
+        self.tally.add(tally)
+        self.stream.add(tally)
+
+    def settle(self, until: datetime) -> None:
+        """The earliest of all walks counts: the slice is as settled as its least settled part."""
+        if self.settled_until is None or until < self.settled_until:
+            self.settled_until = until
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The slices to read instead, or the rows that the closed slice holds."""
+
+    parts: tuple[Slice, ...]
+    rows: int
+
+
+class SliceSync:
+    """Reads slices of one stream of one shop into the tables."""
+
+    def __init__(
+        self, stream: Stream, *, api: ShopApi, sink: Sink, lease: Lease, run_id: int, lookback_s: float
+    ) -> None:
+        self._stream = stream
+        self._api = api
+        self._sink = sink
+        self._lease = lease
+        self._run_id = run_id
+        self._lookback_s = lookback_s
+        self._target = Target(
+            stream=stream.name,
+            statement=stream.statement,
+            divisible=not isinstance(stream.slicing, WholeList),
+        )
+
+    async def sync(self, slice_: Slice, tally: Tally, *, on_total: Callable[[int], None]) -> Outcome:
+        """What is left to read instead of this slice; nothing when it is stored and closed.
+
+        ``tally`` grows while it runs; ``on_total`` hears TikTok's first count of the slice. Raises
+        SliceError when the slice must be left for another time.
+        """
+        account = _Account(started_at=utc_now(), stream=tally, on_total=on_total)
+        parts: Sequence[Slice]
+        if isinstance(slice_, Window):
+            parts = await self._sync_window(slice_, account)
+        elif isinstance(slice_, Batch):
+            parts = await self._sync_batch(slice_, account)
+        else:
+            await self._sync_whole(slice_, account)
+            parts = ()
+        return Outcome(parts=tuple(parts), rows=0 if parts else account.rows)
+
+    async def _sync_window(self, window: Window, account: _Account) -> list[Window]:
+        if not isinstance(self._stream.slicing, TimeWindows):
+            raise TypeError(f"{self._stream.name} has no windows")
+        *others, last = self._stream.slicing.bodies(window)
+        for body in others:
+            parts = await self._walk_until_sure(window, body, account, closes=False)
+            if parts:
+                return parts
+        return await self._walk_until_sure(window, last, account, closes=True)
+
+    async def _walk_until_sure(
+        self, window: Window, body: Body, account: _Account, *, closes: bool
+    ) -> list[Window]:
+        previous: Walk | None = None
+        for attempt in range(1, _MOST_WALKS + 1):
+            account.walks += 1
+            started = self._api.clock.now()
+            walk = Walk(self._stream.page_size or 1)
+            try:
+                final_page = await self._walk(window, body, walk, account, is_first=attempt == 1)
+            except PageTokenError as error:
+                log.info("walk_restarted", stream=self._stream.name, window=str(window), reason=str(error))
+                continue
+            except SliceTooBigError as error:
+                return await self._cut(window, account, walk, error.total)
+            verdict = walk.judge(previous)
+            if verdict is not None:
+                account.settle(plan.settled_until(started, lookback_s=self._lookback_s))
+                await self._finish(window, final_page, account, walk, verdict if closes else None)
+                return []
+            await self._write(final_page, account)
+            if attempt >= _CUT_AFTER_WALKS and window.seconds > 1:
+                return await self._cut(window, account, walk, walk.last_total)
+            previous = walk
+        raise SliceError(
+            f"{self._stream.name} {window} kept changing through {_MOST_WALKS} walks; it is read again later"
+        )
+
+    async def _walk(
+        self, window: Window, body: Body, walk: Walk, account: _Account, *, is_first: bool
+    ) -> Page:
+        """The last page, not yet written; all before it are."""
+        token: str | None = None
+        while True:
+            page = await self._fetch(body, account, token)
+            if walk.pages == 0 and is_first and page.total is not None:
+                account.on_total(page.total)
+            if walk.pages == 0 and plan.is_too_big(page.total, window):
+                await self._write(page, account)
+                raise SliceTooBigError("more rows than one walk should read", total=page.total)
+            step = walk.take(page)
+            if step is Step.END:
+                return page
+            await self._write(page, account)
+            if step is Step.NEXT:
+                token = page.next_token
+
+    async def _cut(self, window: Window, account: _Account, walk: Walk, total: int | None) -> list[Window]:
+        if window.seconds == 1:
+            raise SliceError(
+                f"{self._stream.name} {window}: TikTok Shop does not show all records of this one second"
+            )
+        parts = plan.cut(window, total)
+        await self._finish(window, None, account, walk, "cut", covers=False)
+        return parts
+
+    async def _sync_batch(self, batch: Batch, account: _Account) -> list[Batch]:
+        if not isinstance(self._stream.slicing, ParentKeys):
+            raise TypeError(f"{self._stream.name} has no parent keys")
+        walk = Walk(len(batch.keys))
+        account.walks = 1
+        try:
+            page = await self._fetch(self._stream.slicing.body(batch.keys), account, None)
+        except (BadRequestError, SliceTooBigError) as error:
+            if len(batch.keys) > 1:
+                # One key may spoil the answer for all: the halves find it.
+                middle = len(batch.keys) // 2
+                return [Batch(batch.keys[:middle]), Batch(batch.keys[middle:])]
+            await self._sink.refuse(self._target, batch.keys[0], lease=self._lease, reason=str(error))
+            return []
+        walk.take(page)
+        await self._finish(batch, page, account, walk, "whole")
+        return []
+
+    async def _sync_whole(self, whole: Whole, account: _Account) -> None:
+        walk = Walk(1)
+        account.walks = 1
+        page = await self._fetch(None, account, None)
+        walk.take(page)
+        account.on_total(len(walk.seen))
+        await self._finish(whole, page, account, walk, "whole")
+
+    async def _fetch(self, body: Body | None, account: _Account, token: str | None) -> Page:
+        page, requests = await self._api.fetch(self._stream, body, page_token=token)
+        account.note(Tally(requests=requests))
+        return page
+
+    async def _write(self, page: Page, account: _Account) -> None:
+        if page.records:
+            account.note(await self._sink.write(self._target, page, lease=self._lease))
+
+    async def _finish(
+        self,
+        slice_: Slice,
+        page: Page | None,
+        account: _Account,
+        walk: Walk,
+        verdict: str | None,
+        *,
+        covers: bool = True,
+    ) -> None:
+        """The page is written; with a verdict its transaction also closes the slice."""
+        account.rows += len(walk.seen)
+        if verdict is None:
+            if page is not None:
+                await self._write(page, account)
+            return
+        closing = Closing(
+            run_id=self._run_id,
+            slice_=slice_,
+            verdict=verdict,
+            started_at=account.started_at,
+            settled_until=account.settled_until or account.started_at,
+            first_total=walk.first_total,
+            last_total=walk.last_total,
+            distinct_ids=len(walk.seen),
+            walks=account.walks,
+            tally=account.tally,
+            covers=covers,
+        )
+        account.note(await self._sink.write(self._target, page, lease=self._lease, closing=closing))
+        log.info(
+            "slice_cut" if verdict == "cut" else "slice_covered",
+            shop_id=self._lease.shop_id,
+            stream=self._stream.name,
+            slice=str(slice_),
+            verdict=verdict,
+            rows=len(walk.seen),
+            walks=account.walks,
+            requests=account.tally.requests,
+            inserted=account.tally.inserted,
+            updated=account.tally.updated,
+        )

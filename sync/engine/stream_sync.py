@@ -1,0 +1,192 @@
+"""One stream of one shop: its gaps become slices, and slices run side by side while it helps."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import time
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import count
+
+import structlog
+
+from sync.engine import plan
+from sync.engine.requests import StreamProgress
+from sync.engine.slice_sync import SliceSync
+from sync.errors import RequestError, SliceError
+from sync.model import Batch, Slice, Whole, Window, epoch, whole_second
+from sync.store.cursors import Cursors
+from sync.store.pool import Database
+from sync.streams.base import ParentKeys, Stream, TimeWindows
+from sync.tiktok.limiter import Pacer
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """The settings that a stream follows: seconds, and walks in flight."""
+
+    settle_s: float
+    lookback_s: float
+    interval_s: float
+    parallel: int
+
+
+@dataclass(slots=True)
+class Round:
+    """What the streams of a run know of each other, and whether to stop."""
+
+    unfinished: set[str]
+    stopping: asyncio.Event
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    first_pass_done: dict[str, asyncio.Event] = field(default_factory=dict)
+
+    def finish(self, stream: str) -> None:
+        """Everything that was asked for of the stream is read, or given up."""
+        self.unfinished.discard(stream)
+        self.first_pass_done[stream].set()
+        self.changed.set()
+
+
+class StreamSync:
+    """Reads one stream up to its horizon, newest first, and again while other streams still read."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        *,
+        slices: SliceSync,
+        cursors: Cursors,
+        database: Database,
+        pacer: Pacer,
+        shop_id: str,
+        pace: Pace,
+        round_: Round,
+        progress: StreamProgress,
+    ) -> None:
+        self._stream = stream
+        self._slices = slices
+        self._cursors = cursors
+        self._database = database
+        self._pacer = pacer
+        self._shop_id = shop_id
+        self._pace = pace
+        self._round = round_
+        self._progress = progress
+        self._queue: list[tuple[int, int, Slice, bool]] = []
+        self._order = count()
+        self._active = 0
+        self._wake = asyncio.Event()
+        self.failures: list[str] = []
+
+    async def run(self, since: datetime, until: datetime | None, *, now: datetime) -> None:
+        """What is to be read of [since, until) has been read; ``failures`` names what was not.
+
+        Without ``until`` the end is now, and moves on as long as other streams are still reading.
+        Raises the errors of wider scopes as they are.
+        """
+        started = time.monotonic()
+        moving = until is None
+        end = plan.horizon(now, settle_s=self._pace.settle_s)
+        if until is not None:
+            end = min(end, until)
+        await self._wait_for_parent()
+        swept_since = await self._plan(since, end)
+        async with asyncio.TaskGroup() as group:
+            due = started + self._pace.interval_s
+            while not self._round.stopping.is_set():
+                if moving and time.monotonic() >= due and self._round.unfinished:
+                    # What is new comes first: it stands before history in the queue.
+                    elapsed = timedelta(seconds=time.monotonic() - started)
+                    newer = plan.horizon(now + elapsed, settle_s=self._pace.settle_s)
+                    overlap = whole_second(end - timedelta(seconds=self._pace.lookback_s))
+                    swept_since = await self._plan(max(since, overlap), newer) or swept_since
+                    end = max(end, newer)
+                    due = time.monotonic() + self._pace.interval_s
+                if self._queue and self._active < self._pace.parallel:
+                    await self._start_next(group)
+                elif self._active:
+                    await self._wait(self._wake, until=due)
+                elif not self._queue and not self._progress.finished:
+                    await self._finish_pass(swept_since)
+                elif moving and self._round.unfinished:
+                    await self._wait(self._round.changed, until=due)
+                else:
+                    break
+
+    async def _wait_for_parent(self) -> None:
+        slicing = self._stream.slicing
+        if isinstance(slicing, ParentKeys) and slicing.after in self._round.first_pass_done:
+            await self._round.first_pass_done[slicing.after].wait()
+
+    async def _plan(self, since: datetime, until: datetime) -> datetime | None:
+        """The queue holds what is to be read; the moment, for streams that are swept as a whole."""
+        slicing = self._stream.slicing
+        if isinstance(slicing, TimeWindows):
+            if since < until:
+                for gap in await self._cursors.gaps(self._shop_id, self._stream.name, Window(since, until)):
+                    self._push(gap, root=True)
+            return None
+        if isinstance(slicing, ParentKeys):
+            rows = await self._database.rows(slicing.keys, self._shop_id)
+            keys = [str(row[0]) for row in rows]
+            self._progress.expected += len(keys)
+            for start in range(0, len(keys), slicing.size):
+                self._push(Batch(tuple(keys[start : start + slicing.size])), root=False)
+        else:
+            self._push(Whole(), root=True)
+        return until
+
+    async def _finish_pass(self, swept: datetime | None) -> None:
+        if swept is not None and not self.failures:
+            await self._cursors.cover_whole(self._shop_id, self._stream.name, swept)
+        self._progress.finished = True
+        self._round.finish(self._stream.name)
+
+    def _push(self, slice_: Slice, *, root: bool) -> None:
+        # Newest first, so that dashboards fill from today backwards.
+        rank = -epoch(slice_.until) if isinstance(slice_, Window) else 0
+        heapq.heappush(self._queue, (rank, next(self._order), slice_, root))
+
+    async def _start_next(self, group: asyncio.TaskGroup) -> None:
+        """Starts a slice once the pacer has nothing to do: more at a time would only slow each walk."""
+        await self._pacer.wait_until_idle()
+        if not self._queue or self._round.stopping.is_set():
+            return
+        _, _, slice_, root = heapq.heappop(self._queue)
+        self._active += 1
+        group.create_task(self._sync(slice_, root=root))
+        # Its first request shows at the pacer about then; deciding earlier would start too many.
+        await asyncio.sleep(1 / self._pacer.rate)
+
+    async def _sync(self, slice_: Slice, *, root: bool) -> None:
+        def hear_total(total: int) -> None:
+            if root:
+                self._progress.expected += total
+
+        try:
+            outcome = await self._slices.sync(slice_, self._progress.tally, on_total=hear_total)
+        except (SliceError, RequestError) as error:
+            log.warning("slice_left", shop_id=self._shop_id, stream=self._stream.name, reason=str(error))
+            self.failures.append(f"{self._stream.name} {slice_}: {error}")
+        else:
+            for part in outcome.parts:
+                self._push(part, root=False)
+            self._progress.done += outcome.rows
+        finally:
+            self._active -= 1
+            self._wake.set()
+
+    async def _wait(self, event: asyncio.Event, *, until: float) -> None:
+        """Until the event, the time, or the wish to stop; whatever came first."""
+        event.clear()
+        waits = [asyncio.ensure_future(e.wait()) for e in (event, self._round.stopping)]
+        try:
+            await asyncio.wait(
+                waits, timeout=max(0.0, until - time.monotonic()), return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            for wait in waits:
+                wait.cancel()

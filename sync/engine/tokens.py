@@ -1,0 +1,102 @@
+"""Access tokens that are valid when they are needed, refreshed once however many ask."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+
+import structlog
+
+from sync import metrics
+from sync.clock import ApiClock
+from sync.errors import NeedsReauthError, RequestError
+from sync.model import Tokens
+from sync.store.shops import Credential, Shops
+from sync.tiktok.client import AppKeys, Client
+from sync.tiktok.oauth import refresh_tokens
+
+log = structlog.get_logger(__name__)
+
+
+class TokenSource:
+    """Hands out the tokens of every seller."""
+
+    def __init__(
+        self, shops: Shops, client: Client, *, keys_of: Callable[[str], AppKeys], clock: ApiClock
+    ) -> None:
+        self._shops = shops
+        self._client = client
+        self._keys_of = keys_of
+        self._clock = clock
+        self._known: dict[int, Credential] = {}
+        self._refreshing: dict[int, asyncio.Task[Credential]] = {}
+
+    async def current(self, credential_id: int) -> Credential:
+        """Tokens that work as far as is known. They are refreshed at half of their life.
+
+        Raises NeedsReauthError when only a new consent helps.
+        """
+        credential = self._known.get(credential_id)
+        if credential is None:
+            credential = await self._shops.read_credential(credential_id)
+            self._known[credential_id] = credential
+        if credential.needs_reauth is not None:
+            raise NeedsReauthError(credential.needs_reauth)
+        now = self._clock.now()
+        if now >= _half_life(credential):
+            try:
+                return await self.renew(credential_id, seen=credential.generation)
+            except RequestError as error:
+                if now >= credential.access_expires_at:
+                    raise
+                # Half of its life is left: time enough for the token endpoint to come back.
+                log.warning("token_refresh_postponed", credential_id=credential_id, reason=str(error))
+        return credential
+
+    async def renew(self, credential_id: int, *, seen: int) -> Credential:
+        """Tokens newer than the generation that was seen to fail; one refresh for all who ask."""
+        task = self._refreshing.get(credential_id)
+        if task is None:
+            task = asyncio.create_task(self._renew(credential_id, seen), name="token refresh")
+            self._refreshing[credential_id] = task
+            task.add_done_callback(lambda _: self._refreshing.pop(credential_id, None))
+        # Shielded: a caller that is cancelled must not lose the pair that is on its way.
+        return await asyncio.shield(task)
+
+    def forget(self, credential_id: int) -> None:
+        """What is stored is read again: a new consent may have replaced it."""
+        self._known.pop(credential_id, None)
+
+    async def drain(self) -> None:
+        """Refreshes under way have ended; called before the connections close."""
+        await asyncio.gather(*self._refreshing.values(), return_exceptions=True)
+
+    async def _renew(self, credential_id: int, seen: int) -> Credential:
+        try:
+            credential = await self._shops.refresh(credential_id, seen=seen, refresh=self._ask)
+        except NeedsReauthError as error:
+            metrics.REFRESHES.labels("refused").inc()
+            self._known.pop(credential_id, None)
+            await self._shops.condemn(credential_id, str(error))
+            log.error("consent_needed", credential_id=credential_id, reason=str(error))
+            raise
+        self._known[credential_id] = credential
+        return credential
+
+    async def _ask(self, credential: Credential) -> Tokens:
+        keys = self._keys_of(credential.app)
+        try:
+            tokens = await refresh_tokens(self._client, keys, credential.refresh_token)
+        except NeedsReauthError:
+            if credential.previous_refresh_token is None:
+                raise
+            # The newest may never have taken effect at TikTok.
+            tokens = await refresh_tokens(self._client, keys, credential.previous_refresh_token)
+        metrics.REFRESHES.labels("ok").inc()
+        log.info("token_refreshed", credential_id=credential.credential_id)
+        return tokens
+
+
+def _half_life(credential: Credential) -> datetime:
+    return credential.obtained_at + (credential.access_expires_at - credential.obtained_at) / 2

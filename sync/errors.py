@@ -1,0 +1,104 @@
+"""Every way a sync can fail, named after the smallest scope that gives up.
+
+request → record → slice → stream → shop → app → process. The client retries what a request may
+survive; each wider class is caught in exactly one place, one level above its scope.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+ShopState = Literal["active", "paused", "needs_reauth", "inactive", "disconnected"]
+
+
+class SyncError(Exception):
+    """Something failed; the message tells the reader what to do next."""
+
+
+class RequestError(SyncError):
+    """This attempt failed and the same request may be sent again."""
+
+    def __init__(self, message: str, *, code: int | None = None, request_id: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.request_id = request_id
+
+
+class RateLimitedError(RequestError):
+    """TikTok wants fewer requests; ``retry_after_s`` is its own wish, if it named one."""
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None, code: int | None = None) -> None:
+        super().__init__(message, code=code)
+        self.retry_after_s = retry_after_s
+
+
+class ClockSkewError(RequestError):
+    """TikTok refused the timestamp; signing again with its clock may help."""
+
+
+class TokenError(SyncError):
+    """The access token is not accepted; a refreshed one may be."""
+
+
+class SliceError(SyncError):
+    """Leave this slice uncovered; the next run plans it again."""
+
+
+class SliceTooBigError(SliceError):
+    """The slice holds more than one walk should read, or than the API shows; read it in parts."""
+
+    def __init__(self, message: str, *, total: int | None = None) -> None:
+        super().__init__(message)
+        self.total = total
+
+
+class PageTokenError(SliceError):
+    """TikTok no longer knows the page token; walk the slice from its start."""
+
+
+class BadRequestError(SliceError):
+    """TikTok refuses the request's content; repeating it is useless."""
+
+    def __init__(self, message: str, *, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class StreamError(SyncError):
+    """Park this stream of this shop; its other streams go on."""
+
+
+class ScopeError(StreamError):
+    """The seller has not granted the scope that the stream needs."""
+
+
+class ShopError(SyncError):
+    """Park this shop; other shops go on. ``state`` is what the shop becomes."""
+
+    state: ShopState = "inactive"
+
+
+class NeedsReauthError(ShopError):
+    """Only a new consent of the seller helps."""
+
+    state: ShopState = "needs_reauth"
+
+
+class FencedOutError(SyncError):
+    """Another process owns the shop now: drop everything, write nothing."""
+
+
+class AppError(SyncError):
+    """TikTok refuses the app itself (key, secret, IP address): no shop of it can be read."""
+
+
+class DatabaseError(SyncError):
+    """Postgres cannot be reached or refuses the work; nothing was half written."""
+
+
+class SettingsError(SyncError):
+    """The settings or the command line are wrong; each line of the message names one fault."""
+
+
+class IncompleteError(SyncError):
+    """The work ended, but not everything asked for is stored; the message says what is missing."""

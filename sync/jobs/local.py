@@ -1,0 +1,119 @@
+"""The daemon's clock: every few seconds Postgres is asked what is due, and the fleet does it."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MISSED
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+from sync.engine.fleet import Fleet
+from sync.engine.requests import SyncRequest
+from sync.engine.tokens import TokenSource
+from sync.errors import DatabaseError, SyncError
+from sync.store.cursors import Cursors
+
+log = structlog.get_logger(__name__)
+
+TICK_S = 5
+_STOP_S = 18.0
+
+
+class LocalJobs:
+    """Keeps every shop up to date until told to stop.
+
+    APScheduler only rings: it skips, shifts and forgets runs, so what is due is decided by the
+    due times in Postgres, and the ring does no more than wake the loop.
+    """
+
+    def __init__(
+        self,
+        *,
+        fleet: Fleet,
+        cursors: Cursors,
+        tokens: TokenSource,
+        streams: tuple[str, ...],
+        tick_s: float = TICK_S,
+        most_at_once: int,
+    ) -> None:
+        self._fleet = fleet
+        self._cursors = cursors
+        self._tokens = tokens
+        self._streams = streams
+        self._tick_s = tick_s
+        self._most_at_once = most_at_once
+        self._ring = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.is_healthy = False
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Returns after ``stopping`` is set and every sync under way has ended or was cut short."""
+        scheduler = AsyncIOScheduler(
+            timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
+        )
+        scheduler.add_listener(_note_scheduler_event, EVENT_JOB_ERROR | EVENT_JOB_MISSED)
+        scheduler.add_job(self._wake, "interval", seconds=self._tick_s, next_run_time=datetime.now(UTC))
+        scheduler.start()
+        watch = asyncio.create_task(self._wake_on(stopping))
+        try:
+            while not stopping.is_set():
+                await self._ring.wait()
+                self._ring.clear()
+                if not stopping.is_set():
+                    await self._start_due()
+            await self._end_tasks()
+        finally:
+            watch.cancel()
+            # Only now: shutting the scheduler down first would cancel what it started.
+            scheduler.shutdown(wait=False)
+
+    async def _wake(self) -> None:
+        self._ring.set()
+
+    async def _wake_on(self, stopping: asyncio.Event) -> None:
+        await stopping.wait()
+        self._ring.set()
+
+    async def _start_due(self) -> None:
+        room = self._most_at_once - len(self._tasks)
+        if room <= 0:
+            return
+        try:
+            # More than there is room for: some of them may be under way already.
+            due = await self._cursors.due_shops(self._streams, at_most=self._most_at_once * 2)
+        except DatabaseError as error:
+            self.is_healthy = False
+            log.error("database_unreachable", reason=str(error))
+            return
+        self.is_healthy = True
+        running = self._fleet.running | {task.get_name() for task in self._tasks}
+        for shop_id, streams in [d for d in due if d[0] not in running][:room]:
+            request = SyncRequest(shop_id, streams, reason="due")
+            task = asyncio.create_task(self._sync(request), name=shop_id)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _sync(self, request: SyncRequest) -> None:
+        try:
+            await self._fleet.sync(request)
+        except SyncError as error:
+            log.error("sync_failed", shop_id=request.shop_id, reason=str(error))
+        except Exception:
+            # The outermost loop of a shop: a fault of ours must not stop the other shops.
+            log.exception("sync_crashed", shop_id=request.shop_id)
+
+    async def _end_tasks(self) -> None:
+        await self._fleet.stop()
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=_STOP_S)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        await self._tokens.drain()
+
+
+def _note_scheduler_event(event: Any) -> None:
+    log.error("clock_missed", job=str(event.job_id), reason=str(getattr(event, "exception", "") or "missed"))

@@ -1,0 +1,52 @@
+"""Every Prometheus metric, named once. Labels stay within shops × streams."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+REGISTRY = CollectorRegistry()
+
+REQUESTS = Counter(
+    "shopsync_requests",
+    "Requests sent to TikTok Shop, by outcome.",
+    ["shop_id", "outcome"],
+    registry=REGISTRY,
+)
+REQUEST_SECONDS = Histogram(
+    "shopsync_request_seconds",
+    "Seconds from sending a request to its last byte.",
+    buckets=(0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1, 2, 5, 10, 30),
+    registry=REGISTRY,
+)
+RECORDS = Counter(
+    "shopsync_records",
+    "Records by stream and what became of them (inserted, updated, stale, unchanged, rejected).",
+    ["stream", "outcome"],
+    registry=REGISTRY,
+)
+SLICES = Counter(
+    "shopsync_slices", "Slices closed, by stream and verdict.", ["stream", "verdict"], registry=REGISTRY
+)
+RUNS = Counter("shopsync_runs", "Shop syncs ended, by outcome.", ["outcome"], registry=REGISTRY)
+REFRESHES = Counter(
+    "shopsync_token_refreshes", "Token refreshes, by outcome.", ["outcome"], registry=REGISTRY
+)
+SYNCED_UNTIL = Gauge(
+    "shopsync_synced_until_seconds",
+    "Unix time until which a shop's stream is stored.",
+    ["shop_id", "stream"],
+    registry=REGISTRY,
+)
+SHOPS = Gauge("shopsync_shops", "Connected shops by state.", ["state"], registry=REGISTRY)
+LEASES = Gauge("shopsync_leases_held", "Shops that this process is syncing now.", registry=REGISTRY)
+PACE = Gauge(
+    "shopsync_pace_requests_per_second",
+    "What the pacer of a shop allows now.",
+    ["shop_id"],
+    registry=REGISTRY,
+)
+
+
+def render() -> bytes:
+    """The metrics in Prometheus' text format."""
+    return generate_latest(REGISTRY)

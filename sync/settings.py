@@ -1,0 +1,291 @@
+"""Settings: the shipped TOML, then the operator's file, then the environment. Read once, at start."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import difflib
+import ipaddress
+import os
+import tomllib
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from sync.errors import SettingsError
+from sync.shipped import DEFAULT_CONFIG
+
+_PREFIX = "SHOPSYNC_"
+_IGNORED = ("SHOPSYNC_TEST_",)
+DEFAULT_APP = "default"
+
+Seconds = Annotated[int, Field(ge=0, le=7 * 86400)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class App(_Table):
+    """One app of a partner portal."""
+
+    app_key: str = ""
+    app_secret: SecretStr = SecretStr("")
+    service_id: str = ""
+
+
+class Intervals(_Table):
+    """Seconds between two rounds of each stream."""
+
+    orders_s: Annotated[int, Field(ge=1)]
+    products_s: Annotated[int, Field(ge=1)]
+    inventory_s: Annotated[int, Field(ge=1)]
+    warehouses_s: Annotated[int, Field(ge=1)]
+
+    def of(self, stream: str) -> int:
+        """Seconds between two rounds of the stream."""
+        return int(getattr(self, f"{stream}_s"))
+
+
+class Web(_Table):
+    """Where the daemon's web server listens."""
+
+    host: str
+    port: Annotated[int, Field(ge=0, le=65535)]
+    token: SecretStr | None = None
+
+
+class Settings(BaseSettings):
+    """The settings in force; ``config/default.toml`` documents each."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=_PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        env_ignore_empty=True,
+        hide_input_in_errors=True,
+    )
+
+    database_url: SecretStr | None = None
+    app_key: str
+    app_secret: SecretStr = SecretStr("")
+    service_id: str
+    encryption_key: SecretStr | None = None
+    api_url: str
+    auth_url: str
+    data_dir: str
+    requests_per_second: Annotated[float, Field(ge=1, le=1000)]
+    parallel_slices: Annotated[int, Field(ge=1, le=500)]
+    parallel_shops: Annotated[int, Field(ge=1, le=10_000)]
+    settle_s: Seconds
+    lookback_s: Seconds
+    history_since: date
+    database_pool_size: Annotated[int, Field(ge=2, le=200)]
+    log_level: Literal["debug", "info", "warning", "error"]
+    log_format: Literal["auto", "json", "console"]
+    intervals: Intervals
+    web: Web
+    apps: dict[str, App] = Field(default_factory=dict)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return env_settings, init_settings
+
+    @field_validator("log_level", "log_format", mode="before")
+    @classmethod
+    def _lower(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator("api_url", "auth_url")
+    @classmethod
+    def _guard_url(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+            raise ValueError("must be an address such as https://open-api.tiktokglobalshop.com")
+        if parts.scheme == "http" and not is_loopback(parts.hostname):
+            raise ValueError("must start with https:// (plain http is accepted on loopback addresses only)")
+        return value.rstrip("/")
+
+    @field_validator("database_url")
+    @classmethod
+    def _guard_database_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and urlsplit(value.get_secret_value()).scheme not in ("postgresql", "postgres"):
+            raise ValueError("must look like postgresql://user:password@host:5432/name")
+        return value
+
+    @field_validator("encryption_key")
+    @classmethod
+    def _guard_keys(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            split_keys(value.get_secret_value())
+        return value
+
+    @property
+    def history_start(self) -> datetime:
+        return datetime(self.history_since.year, self.history_since.month, self.history_since.day, tzinfo=UTC)
+
+    @property
+    def data_path(self) -> Path:
+        return Path(self.data_dir or platformdirs.user_data_dir("shopsync")).expanduser()
+
+    def app(self, name: str) -> App:
+        """The app of that name; raises SettingsError when it is not configured completely."""
+        if name == DEFAULT_APP:
+            app = App(app_key=self.app_key, app_secret=self.app_secret, service_id=self.service_id)
+            names = ("SHOPSYNC_APP_KEY", "SHOPSYNC_APP_SECRET")
+        else:
+            known = ", ".join(sorted([DEFAULT_APP, *self.apps]))
+            if name not in self.apps:
+                raise SettingsError(f"no app is called {name!r}: known are {known}; add [apps.{name}]")
+            app = self.apps[name]
+            prefix = f"{_PREFIX}APPS__{name.upper()}__"
+            names = (prefix + "APP_KEY", prefix + "APP_SECRET")
+        values = (app.app_key, app.app_secret.get_secret_value())
+        missing = " and ".join(n for n, v in zip(names, values, strict=True) if not v)
+        if missing:
+            raise SettingsError(f"{missing} must be set: see Partner Center > App & Service > your app")
+        return app
+
+
+def is_loopback(host: str) -> bool:
+    """True for an address that only this machine can reach."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def split_keys(text: str) -> list[bytes]:
+    """The 32-byte keys in the setting, newest first; ValueError tells how to make one."""
+    keys = []
+    for part in text.split(","):
+        try:
+            key = base64.urlsafe_b64decode(part.strip())
+        except (binascii.Error, ValueError):
+            key = b""
+        if len(key) != 32:
+            raise ValueError(
+                "must be URL-safe base64 of 32 bytes; make one with: "
+                "python3 -c 'import base64,os; print(base64.urlsafe_b64encode(os.urandom(32)).decode())'"
+            )
+        keys.append(key)
+    return keys
+
+
+def load_settings(config: Path | None = None, *, overrides: Mapping[str, Any] | None = None) -> Settings:
+    """The settings in force. Raises SettingsError with one line for each fault.
+
+    ``overrides`` are for a command that brings its own world (the demo): they win, and the
+    environment counts for the logging only, so that no real shop is ever touched.
+    """
+    base = _read_toml(DEFAULT_CONFIG)
+    if config is not None:
+        _merge(base, _read_toml(config))
+    _merge(base, dict(overrides or {}))
+    saved = dict(os.environ)
+    if overrides is not None:
+        for name in saved:
+            if name.startswith(_PREFIX) and not name.startswith(f"{_PREFIX}LOG_"):
+                del os.environ[name]
+    try:
+        _resolve_files(os.environ.copy())
+        _refuse_unknown_variables()
+        return Settings(**base)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_describe(e) for e in error.errors())) from None
+    finally:
+        os.environ.clear()
+        os.environ.update(saved)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise SettingsError(f"the settings file {path} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"the settings file {path} is not valid TOML: {error}") from None
+    secrets = sorted(_secret_names(values))
+    if secrets:
+        raise SettingsError(
+            f"{path}: {', '.join(secrets)}: secrets are not read from TOML, "
+            "only from the environment (SHOPSYNC_...) or from files (SHOPSYNC_..._FILE)"
+        )
+    return values
+
+
+def _secret_names(values: Mapping[str, Any], path: str = "") -> list[str]:
+    found = []
+    for key, value in values.items():
+        if isinstance(value, dict):
+            found += _secret_names(value, f"{path}{key}.")
+        elif key in ("app_secret", "database_url", "encryption_key") or f"{path}{key}" == "web.token":
+            found.append(f"{path}{key}")
+    return found
+
+
+def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> None:
+    for key, value in over.items():
+        if isinstance(value, Mapping) and isinstance(base.get(key), dict):
+            _merge(base[key], value)
+        else:
+            base[key] = value
+
+
+def _resolve_files(environment: Mapping[str, str]) -> None:
+    """Puts the content of each SHOPSYNC_X_FILE where SHOPSYNC_X would be."""
+    for name, path in environment.items():
+        if not (name.startswith(_PREFIX) and name.endswith("_FILE") and path):
+            continue
+        plain = name.removesuffix("_FILE")
+        if environment.get(plain):
+            raise SettingsError(f"{plain} and {name} are both set: keep one")
+        try:
+            os.environ[plain] = Path(path).read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not text"
+            raise SettingsError(f"{name}: the file {path} cannot be read: {reason}") from None
+        del os.environ[name]
+
+
+def _refuse_unknown_variables() -> None:
+    tables: dict[str, type[_Table]] = {"INTERVALS": Intervals, "WEB": Web}
+    known = {f.upper() for f in Settings.model_fields} - tables.keys() - {"APPS"}
+    for table, model in tables.items():
+        known |= {f"{table}__{f.upper()}" for f in model.model_fields}
+    for name in sorted(os.environ):
+        if not name.upper().startswith(_PREFIX) or name.upper().startswith(_IGNORED):
+            continue
+        rest = name.upper().removeprefix(_PREFIX)
+        parts = rest.split("__")
+        if rest in known or (len(parts) == 3 and parts[0] == "APPS" and parts[2].lower() in App.model_fields):
+            continue
+        close = difflib.get_close_matches(rest, known, n=1)
+        hint = f"; did you mean {_PREFIX}{close[0]}?" if close else "; config/default.toml lists the settings"
+        raise SettingsError(f"{name} is not a setting{hint}")
+
+
+def _describe(error: Any) -> str:
+    name = ".".join(str(part) for part in error["loc"])
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(name, Settings.model_fields, n=1)
+        return f"{name} is not a setting" + (f"; did you mean {close[0]}?" if close else "")
+    variable = _PREFIX + name.replace(".", "__").upper()
+    return f"{name} ({variable}): {message[0].lower()}{message[1:]}"

@@ -1,0 +1,1 @@
+"""A TikTok Shop to try shopsync against: strict, live and able to fail on demand."""

@@ -1,0 +1,156 @@
+"""The connections to Postgres, with every wait bounded and every loss named."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import asyncpg
+import structlog
+
+from sync.errors import DatabaseError
+from sync.store.queries import query
+
+log = structlog.get_logger(__name__)
+_T = TypeVar("_T")
+
+_ACQUIRE_TIMEOUT_S = 30
+_COMMAND_TIMEOUT_S = 60
+_CLOSE_TIMEOUT_S = 5
+_TRIES = 6
+_SESSION = {
+    "application_name": "shopsync",
+    # Below the client's own time-out: the server's is the orderly one.
+    "statement_timeout": "55s",
+    "lock_timeout": "10s",
+    "idle_in_transaction_session_timeout": "30s",
+    "jit": "off",
+    "search_path": "sync_strict",
+}
+
+# The connection is gone: whether a commit arrived is unknown, so what follows must be idempotent.
+CONNECTION_LOSS = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.ReadOnlySQLTransactionError,
+    OSError,
+    TimeoutError,
+)
+# The same transaction may succeed when it is run again.
+_COLLISION = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.InvalidCachedStatementError,
+)
+_REFUSAL = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
+
+
+class Database:
+    """A pool of connections. Use as an async context manager."""
+
+    def __init__(self, url: str, *, size: int) -> None:
+        self.url = url
+        self._size = size
+        self._pool: asyncpg.Pool | None = None
+
+    async def __aenter__(self) -> Database:
+        with named_losses(self.url):
+            self._pool = await asyncpg.create_pool(
+                self.url,
+                min_size=1,
+                max_size=self._size,
+                timeout=10,
+                command_timeout=_COMMAND_TIMEOUT_S,
+                max_inactive_connection_lifetime=120,
+                server_settings=_SESSION,
+            )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._pool is None:
+            return
+        try:
+            await asyncio.wait_for(self._pool.close(), _CLOSE_TIMEOUT_S)
+        except (TimeoutError, *CONNECTION_LOSS):
+            self._pool.terminate()  # A blackholed connection never closes politely.
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[asyncpg.Connection]:
+        """A pooled connection; raises DatabaseError when there is none to be had."""
+        if self._pool is None:
+            raise RuntimeError("the database is used outside of its async context")
+        with named_losses(self.url):
+            async with self._pool.acquire(timeout=_ACQUIRE_TIMEOUT_S) as connection:
+                yield connection
+
+    async def run(self, name: str, *values: Any) -> None:
+        """The named statement has run, its result ignored."""
+        async with self.connection() as connection:
+            await connection.execute(query(name), *values)
+
+    async def rows(self, name: str, *values: Any) -> list[asyncpg.Record]:
+        """The rows of the named statement."""
+        async with self.connection() as connection:
+            return list(await connection.fetch(query(name), *values))
+
+    async def value(self, name: str, *values: Any) -> Any:
+        """The first column of the first row, or None."""
+        async with self.connection() as connection:
+            return await connection.fetchval(query(name), *values)
+
+    async def transact(self, work: Callable[[asyncpg.Connection], Awaitable[_T]]) -> _T:
+        """The result of ``work``, run in one transaction; run again when that may help.
+
+        ``work`` must be idempotent: a connection that breaks while committing leaves unknown
+        whether it was done. Raises DatabaseError when the database stays away.
+        """
+        for attempt in range(1, _TRIES + 1):
+            try:
+                async with self.connection() as connection, connection.transaction():
+                    return await work(connection)
+            except (DatabaseError, *_COLLISION) as error:
+                if attempt == _TRIES or isinstance(error.__cause__, _REFUSAL):
+                    if isinstance(error, DatabaseError):
+                        raise
+                    raise DatabaseError(f"Postgres keeps refusing the transaction: {error}") from error
+                log.warning("transaction_retried", attempt=attempt, reason=str(error))
+                await asyncio.sleep(0.1 * 2**attempt)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+@contextmanager
+def named_losses(url: str) -> Iterator[None]:
+    """Turns the loss of Postgres into a DatabaseError that says which and why, without the password."""
+    try:
+        yield
+    except _REFUSAL as error:
+        raise DatabaseError(f"{describe(url)} refuses: {error}. Check SHOPSYNC_DATABASE_URL") from error
+    except asyncpg.InsufficientPrivilegeError as error:
+        raise DatabaseError(
+            f"{describe(url)} does not allow it: {error}. Grant the role what it needs"
+        ) from error
+    except asyncpg.UndefinedTableError as error:
+        raise DatabaseError(f"{describe(url)} lacks a table: {error}. Run `shopsync migrate`") from error
+    except CONNECTION_LOSS as error:
+        reason = str(error) or type(error).__name__
+        raise DatabaseError(
+            f"{describe(url)} cannot be reached: {reason}. Start it, or correct SHOPSYNC_DATABASE_URL"
+        ) from error
+
+
+def describe(url: str) -> str:
+    """The database's address without user and password."""
+    parts = urlsplit(url)
+    name = parts.path.lstrip("/") or "the default database"
+    if not parts.hostname:
+        return f"Postgres ({name}, local socket)"
+    return f"Postgres ({name} at {parts.hostname}:{parts.port or 5432})"

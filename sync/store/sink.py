@@ -1,0 +1,250 @@
+"""Writes pages: records, rejects, coverage and ledger of a page commit together, under the lease.
+
+The statement of a stream takes the page apart in Postgres. A record that it refuses is found by
+halving the page, tried again with values that do not fit left out, and set aside if even that
+fails; its neighbours are stored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import asyncpg
+import structlog
+
+from sync import metrics
+from sync.errors import FencedOutError
+from sync.model import Batch, Page, Record, Slice, Tally, Window
+from sync.store.leases import Lease
+from sync.store.pool import Database
+from sync.store.queries import query
+
+log = structlog.get_logger(__name__)
+
+# What a bad record raises: values of the wrong form, broken rules, limits of the server.
+_BAD_RECORD = (
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+    asyncpg.StatementTooComplexError,
+    UnicodeError,
+)
+_LONGEST_REASON = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where the records of a stream go: the named statement, and whether a page may be halved."""
+
+    stream: str
+    statement: str
+    divisible: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """What is known of a slice when its last page is written."""
+
+    run_id: int
+    slice_: Slice
+    verdict: str
+    started_at: datetime
+    settled_until: datetime
+    first_total: int | None = None
+    last_total: int | None = None
+    distinct_ids: int = 0
+    walks: int = 1
+    tally: Tally = field(default_factory=Tally)
+    covers: bool = True
+
+
+class Sink:
+    """Writes pages of every stream."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        # Streams that have rejects: only there can a good page forgive one.
+        self._with_rejects: dict[tuple[str, str], bool] = {}
+
+    async def write(
+        self, target: Target, page: Page | None, *, lease: Lease, closing: Closing | None = None
+    ) -> Tally:
+        """What became of the page's records; with ``closing`` the slice is closed in the same transaction.
+
+        Raises FencedOutError when the lease is another's by now, and then has written nothing.
+        """
+        shop_id = lease.shop_id
+
+        async def work(connection: asyncpg.Connection) -> Tally:
+            held = await connection.fetchval(query("hold_lease"), shop_id, lease.owner, lease.epoch)
+            if held is None:
+                lease.lost.set()
+                raise FencedOutError(f"the lease of shop {shop_id} was taken over")
+            tally = Tally()
+            if page is not None and page.records:
+                tally = await self._store(connection, target, shop_id, page)
+            if closing is not None:
+                await _close(connection, target.stream, shop_id, closing, tally)
+            return tally
+
+        tally = await self._database.transact(work)
+        for outcome in ("inserted", "updated", "stale", "unchanged", "rejected"):
+            if count := getattr(tally, outcome):
+                metrics.RECORDS.labels(target.stream, outcome).inc(count)
+        if closing is not None:
+            metrics.SLICES.labels(target.stream, closing.verdict).inc()
+        return tally
+
+    async def refuse(self, target: Target, key: str, *, lease: Lease, reason: str) -> None:
+        """The key is set aside as a reject: TikTok refuses to answer for it."""
+
+        async def work(connection: asyncpg.Connection) -> None:
+            record = Record(key=key, raw=b"")
+            await self._reject(connection, target, lease.shop_id, record, reason=reason[:_LONGEST_REASON])
+
+        await self._database.transact(work)
+
+    async def _store(self, connection: asyncpg.Connection, target: Target, shop_id: str, page: Page) -> Tally:
+        place = (shop_id, target.stream)
+        if place not in self._with_rejects:
+            self._with_rejects[place] = bool(await connection.fetchval(query("has_rejects"), *place))
+        tally = Tally(fetched=len(page.records))
+        nameless = [r for r in page.records if r.key is None]
+        for record in nameless:
+            await self._reject(connection, target, shop_id, record, reason="the record has no usable id")
+            tally.rejected += 1
+        writer = _PageWriter(connection, target, shop_id, page.fetched_at, tally)
+        await writer.write([r for r in page.records if r.key is not None])
+        for record, error, stored in writer.refused:
+            await self._reject(
+                connection, target, shop_id, record, reason=_reason(error), error=error, stored=stored
+            )
+        if self._with_rejects[place] and writer.accepted:
+            await connection.execute(query("forgive_rejects"), *place, writer.accepted)
+        return tally
+
+    async def _reject(
+        self,
+        connection: asyncpg.Connection,
+        target: Target,
+        shop_id: str,
+        record: Record,
+        *,
+        reason: str,
+        error: BaseException | None = None,
+        stored: bool = False,
+    ) -> None:
+        self._with_rejects[shop_id, target.stream] = True
+        record_id = record.key or "sha256:" + hashlib.sha256(record.raw).hexdigest()
+        log.warning(
+            "record_rejected", shop_id=shop_id, stream=target.stream, record_id=record_id, stored=stored
+        )
+        await connection.execute(
+            query("record_reject"),
+            shop_id,
+            target.stream,
+            record_id.replace("\x00", "\ufffd"),
+            stored,
+            getattr(error, "sqlstate", None),
+            reason,
+            record.raw,
+        )
+
+
+class _PageWriter:
+    """One page on its way into the tables, within one transaction."""
+
+    def __init__(
+        self,
+        connection: asyncpg.Connection,
+        target: Target,
+        shop_id: str,
+        fetched_at: datetime,
+        tally: Tally,
+    ) -> None:
+        self._connection = connection
+        self._target = target
+        self._shop_id = shop_id
+        self._fetched_at = fetched_at
+        self._tally = tally
+        self.accepted: list[str] = []
+        self.refused: list[tuple[Record, BaseException, bool]] = []
+
+    async def write(self, records: Sequence[Record]) -> None:
+        """Every record is stored or refused."""
+        if not records:
+            return
+        error = await self._attempt(records)
+        if error is None:
+            self.accepted += [r.key for r in records if r.key is not None]
+        elif len(records) == 1 or not self._target.divisible:
+            await self._write_leniently(records, error)
+        else:
+            middle = len(records) // 2
+            await self.write(records[:middle])
+            await self.write(records[middle:])
+
+    async def _write_leniently(self, records: Sequence[Record], error: BaseException) -> None:
+        await self._connection.execute(query("be_lenient"))
+        second_error = await self._attempt(records)
+        await self._connection.execute(query("be_strict"))
+        if second_error is not None:
+            self._tally.rejected += len(records)
+        for record in records:
+            self.refused.append((record, second_error or error, second_error is None))
+
+    async def _attempt(self, records: Sequence[Record]) -> BaseException | None:
+        try:
+            text = (b"[" + b",".join(r.raw for r in records) + b"]").decode()
+            scrubbed = [r.key for r in records if r.scrubbed]
+            async with self._connection.transaction():
+                row = await self._connection.fetchrow(
+                    query(self._target.statement), self._shop_id, text, self._fetched_at, scrubbed
+                )
+        except _BAD_RECORD as error:
+            return error
+        for name in ("inserted", "updated", "stale", "unchanged"):
+            setattr(self._tally, name, getattr(self._tally, name) + row[name])
+        return None
+
+
+async def _close(
+    connection: asyncpg.Connection, stream: str, shop_id: str, closing: Closing, tally: Tally
+) -> None:
+    slice_ = closing.slice_
+    if closing.covers and isinstance(slice_, Window):
+        await connection.execute(
+            query("cover"), shop_id, stream, slice_.since, slice_.until, closing.settled_until
+        )
+    total = Tally()
+    total.add(closing.tally)
+    total.add(tally)
+    await connection.execute(
+        query("record_slice"),
+        closing.run_id,
+        shop_id,
+        stream,
+        slice_.since if isinstance(slice_, Window) else None,
+        slice_.until if isinstance(slice_, Window) else None,
+        len(slice_.keys) if isinstance(slice_, Batch) else None,
+        closing.verdict,
+        closing.first_total,
+        closing.last_total,
+        closing.distinct_ids,
+        closing.walks,
+        total.requests,
+        total.fetched,
+        total.inserted,
+        total.updated,
+        total.stale,
+        total.unchanged,
+        total.rejected,
+        closing.started_at,
+    )
+
+
+def _reason(error: BaseException) -> str:
+    return str(error).replace("\x00", "\ufffd")[:_LONGEST_REASON]

@@ -1,0 +1,1 @@
+"""What is copied: each stream is a declaration of one entity of the API."""

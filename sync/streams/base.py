@@ -1,0 +1,59 @@
+"""What a stream is: an entity of the API, how it is asked for and where its records go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sync.model import Window
+
+Body = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TimeWindows:
+    """Sliced by update time. Each body is one walk over the window; all of them cover it."""
+
+    bodies: Callable[[Window], tuple[Body, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class ParentKeys:
+    """Sliced by the keys of another stream, ``size`` in a call; ``keys`` names the statement that lists them.
+
+    ``after`` is the stream that must be read first for the keys to be there.
+    """
+
+    keys: str
+    size: int
+    after: str
+    body: Callable[[tuple[str, ...]], Body]
+
+
+@dataclass(frozen=True, slots=True)
+class WholeList:
+    """Not sliced: one unpaged answer holds everything."""
+
+
+Slicing = TimeWindows | ParentKeys | WholeList
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One entity. ``records`` is the list in an answer's ``data``, ``key`` the id in each record.
+
+    ``statement`` is the named statement that takes a page apart; ``scope`` what the seller must
+    have granted; ``page_size`` is None where the endpoint does not page.
+    """
+
+    name: str
+    method: str
+    path: str
+    records: str
+    key: str
+    scope: str
+    statement: str
+    slicing: Slicing
+    page_size: int | None = None
+    query: Mapping[str, str] = field(default_factory=dict)

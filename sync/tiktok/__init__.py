@@ -1,0 +1,1 @@
+"""How TikTok Shop is spoken to: signatures, envelopes, error codes, pace and tokens."""

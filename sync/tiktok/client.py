@@ -1,0 +1,239 @@
+"""Requests to TikTok Shop: signed, paced, retried, bounded, and with no secret in any error text."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import aiohttp
+import structlog
+from yarl import URL
+
+from sync import metrics
+from sync.clock import ApiClock
+from sync.errors import ClockSkewError, RateLimitedError, RequestError, SyncError
+from sync.tiktok.codes import SUCCESS, classify
+from sync.tiktok.envelope import Envelope, read_envelope
+from sync.tiktok.limiter import Pacer
+from sync.tiktok.signing import sign_request
+
+log = structlog.get_logger(__name__)
+
+_ATTEMPTS = 6
+_FIRST_WAIT_S = 0.5
+_LONGEST_WAIT_S = 20.0
+_MAX_BODY_BYTES = 64 * 1024 * 1024
+_TIMEOUT = aiohttp.ClientTimeout(total=60, connect=10, sock_connect=5, sock_read=30)
+_TOKEN_TIMEOUT = aiohttp.ClientTimeout(total=10)
+
+
+@dataclass(frozen=True, slots=True)
+class AppKeys:
+    """What identifies one app to TikTok."""
+
+    app_key: str
+    app_secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, before it is signed. A body is sent as it is: the signature covers its bytes."""
+
+    method: str
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """On whose behalf a call is made."""
+
+    keys: AppKeys
+    token: str = field(repr=False)
+    cipher: str | None = field(default=None, repr=False)
+    shop_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A successful answer: its ``data``, and when its last request was sent by TikTok's clock."""
+
+    data: bytes
+    sent_at: datetime
+    attempts: int
+
+
+class Client:
+    """One HTTP session to the API and the token endpoint. Use as an async context manager."""
+
+    def __init__(self, *, api_url: str, auth_url: str, clock: ApiClock) -> None:
+        self._api_url = URL(api_url)
+        self._auth_url = URL(auth_url)
+        self.clock = clock
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Client:
+        self._session = aiohttp.ClientSession(
+            # No limit of its own: pacers and slices bound what is in flight, and a connection
+            # that is waited for after the pacer's turn would bunch requests up.
+            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, keepalive_timeout=30),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=_TIMEOUT,
+            trust_env=False,
+            read_bufsize=2**20,
+            headers={"Accept-Encoding": "gzip", "User-Agent": "shopsync"},
+        )
+        # aiohttp sends idempotent requests again on a dead connection, past the pacer. There is
+        # no public switch; a test counts the requests at the server.
+        self._session._retry_connection = False
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def send(
+        self, call: Call, access: Access, *, pacer: Pacer, guard: Callable[[], None] | None = None
+    ) -> Answer:
+        """The answer's data. Raises the error class of the scope that TikTok's code stands for.
+
+        Requests that may succeed when repeated are repeated, each through the pacer. ``guard`` is
+        called before each leaves, after the wait for its turn, and may raise.
+        """
+        for attempt in range(1, _ATTEMPTS + 1):
+            await pacer.acquire()
+            if guard is not None:
+                guard()
+            try:
+                data, sent_at = await self._send_once(call, access)
+            except RequestError as error:
+                metrics.REQUESTS.labels(access.shop_id, type(error).__name__).inc()
+                if isinstance(error, RateLimitedError):
+                    pacer.slow_down(error.retry_after_s)
+                    metrics.PACE.labels(access.shop_id).set(pacer.rate)
+                if attempt == _ATTEMPTS:
+                    raise
+                log.info(
+                    "request_retried",
+                    shop_id=access.shop_id,
+                    path=call.path,
+                    attempt=attempt,
+                    reason=str(error),
+                )
+                await asyncio.sleep(_wait_s(attempt, error))
+            except SyncError as error:
+                metrics.REQUESTS.labels(access.shop_id, type(error).__name__).inc()
+                raise
+            else:
+                metrics.REQUESTS.labels(access.shop_id, "ok").inc()
+                return Answer(data=data, sent_at=sent_at, attempts=attempt)
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def ask_token(self, path: str, query: Mapping[str, str]) -> bytes:
+        """The data of a token endpoint's answer. Unsigned; the query is made of secrets."""
+        envelope, _ = await self._exchange(
+            "GET", self._auth_url.joinpath(path.lstrip("/")).with_query(query), timeout=_TOKEN_TIMEOUT
+        )
+        return bytes(envelope.data)
+
+    async def _send_once(self, call: Call, access: Access) -> tuple[bytes, datetime]:
+        now = self.clock.time()
+        query = {**call.query, "app_key": access.keys.app_key, "timestamp": str(int(now))}
+        if access.cipher is not None:
+            query["shop_cipher"] = access.cipher
+        query["sign"] = sign_request(
+            call.path, query, app_secret=access.keys.app_secret, body=call.body or b""
+        )
+        headers = {"x-tts-access-token": access.token, "content-type": "application/json"}
+        url = self._api_url.joinpath(call.path.lstrip("/")).with_query(query)
+        envelope, _ = await self._exchange(call.method, url, headers=headers, body=call.body)
+        return bytes(envelope.data), datetime.fromtimestamp(now, UTC)
+
+    async def _exchange(
+        self,
+        method: str,
+        url: URL,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        timeout: aiohttp.ClientTimeout = _TIMEOUT,  # noqa: ASYNC109 - aiohttp's own timeouts
+    ) -> tuple[Envelope, int]:
+        if self._session is None:
+            raise RuntimeError("the client is used outside of its async context")
+        sent = time.time()
+        try:
+            async with self._session.request(
+                method, url, headers=headers, data=body, allow_redirects=False, timeout=timeout
+            ) as response:
+                content = await _read_bounded(response)
+                status, answer_headers = response.status, response.headers
+        # `from None`: aiohttp's texts hold the URL, and with it tokens and signatures.
+        except TimeoutError:
+            raise RequestError(f"{url.host} did not answer {url.path} in time") from None
+        except aiohttp.ClientConnectorError as error:
+            raise RequestError(f"{url.host}:{url.port} cannot be reached: {error.strerror}") from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise RequestError(f"the answer of {url.path} was cut off ({type(error).__name__})") from None
+        received = time.time()
+        metrics.REQUEST_SECONDS.observe(received - sent)
+        self._learn_clock(answer_headers.get("Date"), sent=sent, received=received)
+        return _open(content, status, answer_headers), status
+
+    def _learn_clock(self, date_header: str | None, *, sent: float, received: float) -> None:
+        try:
+            date = parsedate_to_datetime(date_header or "")
+        except ValueError:
+            return
+        self.clock.learn(date, sent=sent, received=received)
+
+
+def _open(content: bytes, status: int, headers: Mapping[str, str]) -> Envelope:
+    retry_after_s = read_retry_after(headers.get("Retry-After"))
+    try:
+        envelope = read_envelope(content)
+    except RequestError as error:
+        raise classify(status=status, code=None, message=str(error), retry_after_s=retry_after_s) from None
+    if envelope.code != SUCCESS or status >= 300:
+        message = f"{envelope.message} (request {envelope.request_id or 'unknown'})"
+        raise classify(status=status, code=envelope.code, message=message, retry_after_s=retry_after_s)
+    return envelope
+
+
+async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
+    """The decompressed body; raises RequestError over the size that any page can have."""
+    chunks = []
+    size = 0
+    async for chunk in response.content.iter_any():
+        size += len(chunk)
+        if size > _MAX_BODY_BYTES:
+            raise RequestError(f"the answer is larger than {_MAX_BODY_BYTES >> 20} MiB")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def read_retry_after(header: str | None) -> float | None:
+    """Seconds to wait, from either form of the header; None when it says nothing usable."""
+    if not header:
+        return None
+    try:
+        return min(max(float(header), 0.0), 60.0) if header.strip() != "nan" else None
+    except ValueError:
+        pass
+    try:
+        seconds = parsedate_to_datetime(header).timestamp() - time.time()
+    except (ValueError, OverflowError):
+        return None
+    return min(max(seconds, 0.0), 60.0)
+
+
+def _wait_s(attempt: int, error: RequestError) -> float:
+    if isinstance(error, (RateLimitedError, ClockSkewError)):
+        return 0.0  # The pacer waits for all; a fresh timestamp needs no wait.
+    longest = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2**attempt)
+    return random.uniform(0, longest)

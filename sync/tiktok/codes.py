@@ -1,0 +1,105 @@
+"""From TikTok's answer to our error class: the code decides, the message where one code has many
+meanings, and the HTTP status only when there is no code.
+
+Source: the Partner Center page "Common errors" and the endpoints' own tables.
+"""
+
+from __future__ import annotations
+
+from sync.errors import (
+    AppError,
+    BadRequestError,
+    ClockSkewError,
+    NeedsReauthError,
+    PageTokenError,
+    RateLimitedError,
+    RequestError,
+    ScopeError,
+    ShopError,
+    SliceTooBigError,
+    StreamError,
+    SyncError,
+    TokenError,
+)
+
+SUCCESS = 0
+RATE_LIMITED = 36009002
+SEVERAL_MEANINGS = 36009004
+# A development shop may be asked only so often an hour; the next hour helps, a short wait does not.
+HOURLY_CAP = 36009037
+
+# "10006402": documented as "permission denied" in 2025 and as "internal error" in 2026.
+_TRANSIENT = {36009003, 36009007, 10037002, 10037003, 10037004, 10006402, 25020008}
+_TOKEN = {105001, 105002, 105003, 105004}
+_RESULT_TOO_BIG = {12052180, 12019015, 12019120}
+_NEEDS_REAUTH = {36004001, 36004005}
+_INACTIVE = {36009043, 36009044, 12052700}
+
+
+def classify(*, status: int, code: int | None, message: str, retry_after_s: float | None = None) -> SyncError:
+    """The error that an answer other than success stands for."""
+    if code is None or code == SUCCESS:
+        return _classify_status(status, message, retry_after_s)
+    text = f"TikTok Shop answered {code}: {message}"
+    if code == RATE_LIMITED or (status == 429 and code != HOURLY_CAP):
+        return RateLimitedError(text, retry_after_s=retry_after_s, code=code)
+    if code in _TRANSIENT:
+        return RequestError(text, code=code)
+    if code == SEVERAL_MEANINGS:
+        return _classify_message(text, message, code)
+    if status >= 500:
+        return RequestError(text, code=code)
+    return _classify_code(code, text)
+
+
+def _classify_code(code: int, text: str) -> SyncError:
+    if code in _TOKEN:
+        return TokenError(text)
+    if code in _RESULT_TOO_BIG:
+        return SliceTooBigError(text)
+    if code in _NEEDS_REAUTH or code == 101000:
+        return NeedsReauthError(f"{text}. The seller must consent again: run `shopsync shops connect`")
+    if code in _INACTIVE:
+        return ShopError(f"{text}. The shop is not active at TikTok; it is tried again once a day")
+    if code == 105005:
+        return ScopeError(
+            f"{text}. Switch the scope on in Partner Center > Manage API, then let the seller consent again"
+        )
+    if code == 106001:
+        return AppError(
+            f"{text}. The signature is refused: check that SHOPSYNC_APP_SECRET belongs to SHOPSYNC_APP_KEY"
+        )
+    if code == 36009033:
+        return AppError(f"{text}. Add this machine's address to the app's IP allow list in Partner Center")
+    if code == HOURLY_CAP:
+        return StreamError(f"{text}. A development shop's hourly cap is used up; it is read again next hour")
+    if code in (36009009, 36009010, 36009014):
+        return StreamError(f"{text}. This endpoint has changed: look for a newer version of shopsync")
+    return BadRequestError(text, code=code)
+
+
+def _classify_message(text: str, message: str, code: int) -> SyncError:
+    lowered = message.lower()
+    if "access_token" in lowered or "access-token" in lowered:
+        return TokenError(text)
+    if "timestamp" in lowered:
+        return ClockSkewError(f"{text}. Check this machine's clock", code=code)
+    if "app_key" in lowered:
+        return AppError(f"{text}. Check SHOPSYNC_APP_KEY: it is shown in Partner Center > your app")
+    if "page_token" in lowered or "page token" in lowered:
+        return PageTokenError(text)
+    return BadRequestError(text, code=code)
+
+
+def _classify_status(status: int, message: str, retry_after_s: float | None) -> SyncError:
+    text = f"TikTok Shop answered HTTP {status} without a code: {message}"
+    if status == 429:
+        return RateLimitedError(text, retry_after_s=retry_after_s)
+    if status >= 500 or status < 300 or status in (408, 425):
+        # Below 300: something that is not an envelope came back where one was promised.
+        return RequestError(text)
+    if 300 <= status < 400:
+        return AppError(f"{text}. A redirect is never followed: check SHOPSYNC_API_URL")
+    if status == 404:
+        return AppError(f"{text}. Nothing answers there: check SHOPSYNC_API_URL and SHOPSYNC_AUTH_URL")
+    return RequestError(text)

@@ -1,0 +1,129 @@
+"""Consent links, token exchange and refresh, and the list of shops that a token may read."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from urllib.parse import quote
+
+import msgspec
+
+from sync.errors import BadRequestError, NeedsReauthError, RequestError
+from sync.model import AuthorizedShop, Tokens
+from sync.tiktok.client import Access, AppKeys, Call, Client
+from sync.tiktok.limiter import Pacer
+
+CONSENT_HOSTS = {
+    "global": "https://services.tiktokshop.com/open/authorize",
+    "us": "https://services.us.tiktokshop.com/open/authorize",
+}
+
+
+class _TokenBody(msgspec.Struct):
+    access_token: str
+    access_token_expire_in: int
+    refresh_token: str
+    refresh_token_expire_in: int
+    open_id: str = ""
+    seller_name: str = ""
+    seller_base_region: str = ""
+    granted_scopes: list[str] | None = None
+
+
+class _ShopBody(msgspec.Struct):
+    id: str | int
+    cipher: str
+    name: str = ""
+    region: str = ""
+    seller_type: str = ""
+    code: str = ""
+
+
+class _ShopsBody(msgspec.Struct):
+    shops: list[_ShopBody] | None = None
+
+
+def consent_url(service_id: str, state: str, *, host: str) -> str:
+    """The page on which a seller allows the app to read the shop."""
+    return f"{host}?service_id={quote(service_id, safe='')}&state={quote(state, safe='')}"
+
+
+async def exchange_code(client: Client, keys: AppKeys, code: str) -> Tokens:
+    """The first pair of tokens for a code, which is used up by this. TikTok Shop token/get."""
+    try:
+        data = await client.ask_token(
+            "/api/v2/token/get",
+            {
+                "app_key": keys.app_key,
+                "app_secret": keys.app_secret,
+                "auth_code": code,
+                "grant_type": "authorized_code",
+            },
+        )
+    except (BadRequestError, NeedsReauthError) as error:
+        raise NeedsReauthError(
+            f"{error}. A code lives 30 minutes and works once: open the consent page again for a new one"
+        ) from None
+    return _read_tokens(data)
+
+
+async def refresh_tokens(client: Client, keys: AppKeys, refresh_token: str) -> Tokens:
+    """A new pair; the old refresh token may be dead after this. TikTok Shop token/refresh.
+
+    Raises NeedsReauthError when TikTok no longer knows the refresh token.
+    """
+    try:
+        data = await client.ask_token(
+            "/api/v2/token/refresh",
+            {
+                "app_key": keys.app_key,
+                "app_secret": keys.app_secret,
+                "refresh_token": refresh_token,
+                "grant_type": "refresh_token",
+            },
+        )
+    except BadRequestError as error:
+        raise NeedsReauthError(
+            f"{error}. The seller must consent again: run `shopsync shops connect`"
+        ) from None
+    return _read_tokens(data)
+
+
+async def list_shops(
+    client: Client, keys: AppKeys, access_token: str, *, pacer: Pacer
+) -> list[AuthorizedShop]:
+    """Every shop of the token's seller. TikTok Shop 202309 Get Authorized Shops."""
+    call = Call("GET", "/authorization/202309/shops")
+    answer = await client.send(call, Access(keys=keys, token=access_token), pacer=pacer)
+    try:
+        body = msgspec.json.decode(answer.data, type=_ShopsBody | None) or _ShopsBody()
+    except msgspec.DecodeError as error:
+        raise RequestError(f"the list of shops has an unknown shape: {error}") from None
+    return [
+        AuthorizedShop(
+            shop_id=str(s.id),
+            name=s.name,
+            region=s.region,
+            seller_type=s.seller_type,
+            code=s.code,
+            cipher=s.cipher,
+        )
+        for s in body.shops or []
+    ]
+
+
+def _read_tokens(data: bytes) -> Tokens:
+    try:
+        body = msgspec.json.decode(data, type=_TokenBody)
+    except msgspec.DecodeError as error:
+        # The error names the field, never its value.
+        raise RequestError(f"the token answer has an unknown shape: {error}") from None
+    return Tokens(
+        access_token=body.access_token,
+        access_expires_at=datetime.fromtimestamp(body.access_token_expire_in, UTC),
+        refresh_token=body.refresh_token,
+        refresh_expires_at=datetime.fromtimestamp(body.refresh_token_expire_in, UTC),
+        open_id=body.open_id,
+        seller_name=body.seller_name,
+        seller_region=body.seller_base_region,
+        granted_scopes=tuple(body.granted_scopes or ()),
+    )
