@@ -82,7 +82,8 @@ CREATE TABLE tiktok.shops (
     _synced_at timestamptz NOT NULL DEFAULT now(), _fetched_at timestamptz NOT NULL,
     CONSTRAINT shops_pkey PRIMARY KEY (shop_id),
     -- An unknown zone would make every view that needs the shop's day fail: refuse it at the door.
-    CONSTRAINT shops_timezone_is_known CHECK (timestamp '2020-01-01' AT TIME ZONE timezone IS NOT NULL)
+    CONSTRAINT shops_timezone_is_known CHECK (
+        timezone IS NULL OR timestamp '2020-01-01' AT TIME ZONE timezone IS NOT NULL)
 );
 
 CREATE TABLE tiktok.orders (

@@ -96,10 +96,10 @@ WITH product AS MATERIALIZED (
 ), moved AS MATERIALIZED (
     -- Rows whose quantities are not those of the open row of their history.
     SELECT w.sku_id, w.warehouse_id, w.product_id, w.available_quantity, w.committed_quantity,
-           w._deleted_at, h.address
+           w._deleted_at, h.address, h.valid_from
       FROM written AS w
       LEFT JOIN LATERAL (
-           SELECT x.ctid AS address, x.available_quantity, x.committed_quantity
+           SELECT x.ctid AS address, x.valid_from, x.available_quantity, x.committed_quantity
              FROM tiktok.inventory_history AS x
             WHERE x.shop_id = $1 AND x.sku_id = w.sku_id AND x.warehouse_id = w.warehouse_id
               AND x.valid_to IS NULL
@@ -111,7 +111,9 @@ WITH product AS MATERIALIZED (
 ), closed AS (
     UPDATE tiktok.inventory_history AS h
        SET valid_to = $3, _synced_at = now(), _fetched_at = $3
-     WHERE h.ctid = ANY (ARRAY (SELECT m.address FROM moved AS m))
+     WHERE h.ctid = ANY (ARRAY (
+           -- One that this very moment opened is written over below instead.
+           SELECT m.address FROM moved AS m WHERE m._deleted_at IS NOT NULL OR m.valid_from < $3))
     RETURNING h.sku_id
 ), opened AS (
     INSERT INTO tiktok.inventory_history AS h (

@@ -197,11 +197,11 @@ WITH page AS MATERIALIZED (
                       AND x.valid_to IS NULL)
              FROM marked_stock AS m))
 )
--- A stock row that changed after this statement began was locked but not marked.
-SELECT (SELECT count(*) FROM written AS w WHERE w.is_new
-           AND ((SELECT count(*) FROM stock) = (SELECT count(*) FROM marked_stock)
-                OR sync_strict.give_way(w.product_id))) AS inserted,
+SELECT (SELECT count(*) FROM written AS w WHERE w.is_new) AS inserted,
        (SELECT count(*) FROM written AS w WHERE NOT w.is_new) AS updated,
        (SELECT count(*) FROM judged AS j WHERE j.verdict <> 'unchanged')
        - (SELECT count(*) FROM written) AS stale,
-       (SELECT count(*) FROM judged AS j WHERE j.verdict = 'unchanged') AS unchanged;
+       (SELECT count(*) FROM judged AS j WHERE j.verdict = 'unchanged') AS unchanged
+       -- A stock row that changed after this statement began was locked but not marked.
+ WHERE (SELECT count(*) FROM stock) = (SELECT count(*) FROM marked_stock)
+    OR sync_strict.give_way((SELECT min(s.sku_id) FROM stock AS s));

@@ -43,10 +43,13 @@ def _configure(
     context: typer.Context,
     config: Annotated[
         Path | None,
-        typer.Option("--config", metavar="FILE", help="Settings in TOML, over the defaults, under the environment."),
+        typer.Option(
+            "--config", metavar="FILE", help="Settings in TOML, over the defaults, under the environment."
+        ),
     ] = None,
     _version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="The version, and no more.")
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="The version, and no more."),
     ] = False,
 ) -> None:
     context.obj = State(config=config)

@@ -68,7 +68,14 @@ def list_(context: typer.Context) -> None:
         ends = f"{row.refresh_expires_at:%Y-%m-%d}" if row.refresh_expires_at else ""
         shop = row.shop
         table.add_row(
-            shop.shop_id, shop.name, shop.region, shop.app, row.seller_name, shop.state, ends, row.state_reason or ""
+            shop.shop_id,
+            shop.name,
+            shop.region,
+            shop.app,
+            row.seller_name,
+            shop.state,
+            ends,
+            row.state_reason or "",
         )
     Console(highlight=False).print(table, markup=False)
 
@@ -111,7 +118,9 @@ async def _set_state(settings: Settings, shop_id: str, *, resume: bool) -> None:
             raise _unknown(shop_id)
         state = rows[0].shop.state
         if state in ("needs_reauth", "disconnected") and resume:
-            raise SettingsError(f"shop {shop_id} is {state}: run `shopsync shops connect`, a new consent is needed")
+            raise SettingsError(
+                f"shop {shop_id} is {state}: run `shopsync shops connect`, a new consent is needed"
+            )
         if state == "disconnected":
             raise SettingsError(f"shop {shop_id} is disconnected already")
         if resume:
@@ -136,7 +145,7 @@ def _print_consent(settings: Settings, app_name: str) -> None:
     if not app_settings.service_id:
         name = "SHOPSYNC_SERVICE_ID" if app_name == DEFAULT_APP else f"apps.{app_name}.service_id"
         raise SettingsError(
-            f"{name} must be set to build the consent link: Partner Center > App & Service > your app shows it"
+            f"{name} must be set to build the consent link: see Partner Center > App & Service > your app"
         )
     state = secrets.token_urlsafe(32)
     typer.echo("Open this as the seller, allow the access, and copy `code` from the address you end up at:")

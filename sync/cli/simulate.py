@@ -17,7 +17,9 @@ from sync.simulator.world import build_world
 
 
 def register(app: typer.Typer) -> None:
-    app.command(epilog="Example:  shopsync simulator --port 9000 --shops 3 --orders 20000 --latency 0.3")(simulator)
+    app.command(epilog="Example:  shopsync simulator --port 9000 --shops 3 --orders 20000 --latency 0.3")(
+        simulator
+    )
 
 
 def simulator(
@@ -27,11 +29,17 @@ def simulator(
     orders: Annotated[int, typer.Option(min=0, help="Orders per shop.")] = 5_000,
     products: Annotated[int, typer.Option(min=1, help="Products per shop.")] = 200,
     days: Annotated[int, typer.Option(min=1, max=3_000, help="Days of history.")] = 365,
-    flash_sale: Annotated[int, typer.Option(min=0, help="Orders of a shop that fall into one minute.")] = 1_000,
+    flash_sale: Annotated[
+        int, typer.Option(min=0, help="Orders of a shop that fall into one minute.")
+    ] = 1_000,
     seed: Annotated[int, typer.Option(help="The same seed makes the same shops.")] = 1,
-    mutations: Annotated[float, typer.Option(min=0, help="Changes per second to orders, stock and products.")] = 5,
+    mutations: Annotated[
+        float, typer.Option(min=0, help="Changes per second to orders, stock and products.")
+    ] = 5,
     latency: Annotated[float, typer.Option(min=0, help="Seconds that every answer takes.")] = 0.1,
-    jitter: Annotated[float, typer.Option(min=0, help="Seconds that an answer may take more or less.")] = 0.03,
+    jitter: Annotated[
+        float, typer.Option(min=0, help="Seconds that an answer may take more or less.")
+    ] = 0.03,
     limit: Annotated[int, typer.Option(min=0, help="Requests per second and shop; 0 for no limit.")] = 50,
 ) -> None:
     """Serve a TikTok Shop that behaves like the real one, to try shopsync without an account.
@@ -74,7 +82,8 @@ def _explain(running: RunningSimulator) -> None:
     typer.echo(f"  export SHOPSYNC_APP_KEY={options.app_key} SHOPSYNC_APP_SECRET={options.app_secret}")
     typer.echo("  shopsync shops connect --code CODE      # for each seller, a code below; each works once")
     typer.echo("  shopsync run\n")
-    for seller in running.sellers():
-        typer.echo(f"  {seller.name}: {', '.join(seller.shops)}\n      code {seller.code}")
+    for consent in running.simulation.accounts.consents.values():
+        shops = ", ".join(shop.name for shop in running.world.shops_of(consent.seller.open_id))
+        typer.echo(f"  {consent.seller.name}: {shops}\n      code {next(iter(consent.codes))}")
     typer.echo(f"\nThe truth: {running.url}/_sim/truth   what was asked: {running.url}/_sim/stats")
     typer.echo(f"Faults to switch on: {running.url}/_sim/faults   (Ctrl-C ends it)")

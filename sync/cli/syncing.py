@@ -40,7 +40,9 @@ def backfill(
     ] = None,
     stream: Annotated[
         list[str] | None,
-        typer.Option("--stream", metavar="NAME", help=f"Only this stream; may be given again. {', '.join(STREAMS)}."),
+        typer.Option(
+            "--stream", metavar="NAME", help=f"Only this stream; may be given again. {', '.join(STREAMS)}."
+        ),
     ] = None,
     since: Annotated[
         str | None, typer.Option(metavar="DATE", help="Only what was updated from then on (UTC).")
@@ -158,8 +160,9 @@ def _print_outcome(reports: Sequence[RunReport], elapsed_s: float) -> None:
     for report in reports:
         tally = report.tally
         print(
-            f"{report.shop_id}  {report.name}: {report.outcome}; {tally.inserted:,} new, {tally.updated:,} changed, "
-            f"{tally.unchanged + tally.stale:,} as before, {tally.rejected:,} rejected; {tally.requests:,} requests"
+            f"{report.shop_id}  {report.name}: {report.outcome}; {tally.inserted:,} new, "
+            f"{tally.updated:,} changed, {tally.unchanged + tally.stale:,} as before, "
+            f"{tally.rejected:,} rejected; {tally.requests:,} requests"
         )
     print(summary_line(reports, elapsed_s).split(", ")[1] + f" over {elapsed_s:.1f} s", file=sys.stderr)
     missing = [_explain(report) for report in reports if report.outcome != "complete"]
@@ -181,7 +184,11 @@ async def _serve(settings: Settings) -> None:
 
 
 async def serve_daemon(
-    opened: App, stopping: asyncio.Event, *, tick_s: float | None = None, on_ready: asyncio.Future[str] | None = None
+    opened: App,
+    stopping: asyncio.Event,
+    *,
+    tick_s: float | None = None,
+    on_ready: asyncio.Future[str] | None = None,
 ) -> None:
     """The daemon, until ``stopping`` is set; ``on_ready`` gets the web server's address."""
     jobs = LocalJobs(

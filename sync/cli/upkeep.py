@@ -35,7 +35,9 @@ def migrate(context: typer.Context) -> None:
 
 def status(
     context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs: a list of objects on stdout.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="For programs: a list of objects on stdout.")
+    ] = False,
 ) -> None:
     """Show for every shop and stream until when it is synced, and what is wrong."""
     rows = run(_status(settings_of(context)))
@@ -83,7 +85,7 @@ def duration(seconds: float | None) -> str:
     if seconds is None:
         return ""
     left = max(0, round(seconds))
-    parts = []
+    parts: list[str] = []
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
         count, left = divmod(left, size)
         if count or (unit == "s" and not parts):
@@ -93,7 +95,9 @@ def duration(seconds: float | None) -> str:
 
 def _state(row: StreamStatus) -> tuple[str, str]:
     if row.state != "active":
-        return f"{row.state}: {row.state_reason or ''}".rstrip(": "), "red" if row.state != "paused" else "yellow"
+        return f"{row.state}: {row.state_reason or ''}".rstrip(
+            ": "
+        ), "red" if row.state != "paused" else "yellow"
     if row.parked_reason:
         return f"parked: {row.parked_reason}", "yellow"
     if row.last_error:

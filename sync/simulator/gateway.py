@@ -68,8 +68,10 @@ def find_endpoint(path: str) -> tuple[Endpoint, str]:
     if endpoint is not None and last:
         return endpoint, last
     found = _PATH.fullmatch(path)
-    if found and {(found[1], found[3]), (found[1], found[3].rpartition("/")[0] + "/")} & _RESOURCES:
-        raise RefusedError(36009014)
+    if found and not path.endswith("/"):
+        parent = found[3].rpartition("/")[0]
+        if {(found[1], found[3]), (found[1], f"{parent}/")} & _RESOURCES:
+            raise RefusedError(36009014)
     raise RefusedError(36009009)
 
 

@@ -218,11 +218,16 @@ class Mutator:
         self.per_second = 0.0
 
     async def set_rate(self, per_second: float) -> None:
-        """Mutations go on at this rate; with 0 the last one is done when this returns."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
+        """Mutations go on at this rate; with 0 the last one is done when this returns.
+
+        Raises what a mutation raised since the last call, if one did.
+        """
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            (outcome,) = await asyncio.gather(task, return_exceptions=True)
+            if isinstance(outcome, Exception):
+                raise outcome
         self.per_second = per_second
         if per_second > 0:
             self._task = asyncio.create_task(self._run(per_second))

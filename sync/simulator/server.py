@@ -24,6 +24,16 @@ _SHUTDOWN_S = 1.0
 _LONG_ID = re.compile(r"/\d{15,}")
 
 
+@dataclass(frozen=True, slots=True)
+class SellerCard:
+    """What a person needs to know to onboard a simulated seller."""
+
+    name: str
+    open_id: str
+    shops: tuple[str, ...]
+    code: str
+
+
 @dataclass(slots=True)
 class RunningSimulator:
     """A simulator that answers at ``url`` until it is closed."""
@@ -46,10 +56,25 @@ class RunningSimulator:
         """Requests from now on see the changes. Raises ValueError for unknown names or wrong values."""
         self.simulation.options = self.simulation.options.changed(changes)
 
+    def sellers(self) -> list[SellerCard]:
+        """The sellers that can consent, each with a code that was not used yet."""
+        accounts = self.simulation.accounts
+        return [
+            SellerCard(
+                name=consent.seller.name,
+                open_id=consent.seller.open_id,
+                shops=tuple(f"{shop.name} ({shop.market.region})" for shop in self.world.shops_of(open_id)),
+                code=next(iter(consent.codes), None) or accounts.issue_code(open_id),
+            )
+            for open_id, consent in accounts.consents.items()
+        ]
+
     async def close(self) -> None:
         """Nothing mutates any more and the port is free."""
-        await self.simulation.mutator.set_rate(0)
-        await self._runner.cleanup()
+        try:
+            await self.simulation.mutator.set_rate(0)
+        finally:
+            await self._runner.cleanup()
 
 
 async def serve(

@@ -14,8 +14,8 @@ from sync.settings import Web, is_loopback
 _COOKIE = "shopsync_status"
 _COOKIE_LIFE_S = 30 * 86400
 _HOW = (
-    "This page needs the token of SHOPSYNC_WEB__TOKEN: open /?token=... once, "
-    "or send it as `Authorization: Bearer ...`"
+    "It is the one in SHOPSYNC_WEB__TOKEN: open /?token=... once in this browser, "
+    "or send it as `Authorization: Bearer ...`."
 )
 
 
@@ -47,11 +47,15 @@ class Guard:
         hosts = request.headers.getall(hdrs.HOST, ())
         if self._is_local and not all(_names_this_machine(host) for host in hosts):
             raise web.HTTPForbidden(
-                text="403: this server answers to 127.0.0.1 and localhost only; a proxy must send such a Host header\n"
+                text="403: this server answers to 127.0.0.1 and localhost only; "
+                "a proxy must send such a Host header\n"
             )
 
     def admit(self, request: web.Request) -> None:
-        """Returns when the request may see data; else raises HTTPUnauthorized, or HTTPSeeOther with a cookie."""
+        """Returns when the request may see data.
+
+        Else raises HTTPUnauthorized, or HTTPSeeOther with a cookie when the address held the token.
+        """
         if self._is_local:
             return
         scheme, _, credential = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")

