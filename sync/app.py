@@ -7,8 +7,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import asyncpg
-
 from sync.clock import ApiClock
 from sync.engine.fleet import Fleet
 from sync.engine.onboarding import Onboarding
@@ -20,8 +18,8 @@ from sync.store.credentials import KEY_MISSING, Vault, load_or_make_key
 from sync.store.cursors import Cursors
 from sync.store.embedded import EmbeddedPostgres
 from sync.store.leases import LeaseKeeper
-from sync.store.migrations import migrate, pending
-from sync.store.pool import Database, named_losses
+from sync.store.migrations import migrate_database, pending
+from sync.store.pool import Database
 from sync.store.runs import Runs
 from sync.store.shops import Shops
 from sync.store.sink import Sink
@@ -61,17 +59,6 @@ async def open_postgres(settings: Settings) -> AsyncIterator[tuple[str, Path | N
         return
     async with EmbeddedPostgres(settings.data_path) as embedded:
         yield embedded.url, embedded.psql
-
-
-async def migrate_database(url: str) -> list[str]:
-    """The names of the scripts that were applied."""
-    with named_losses(url):
-        # No statement time-out here: a migration of a large table takes as long as it takes.
-        connection = await asyncpg.connect(url, timeout=10)
-        try:
-            return await migrate(connection)
-        finally:
-            await connection.close()
 
 
 @asynccontextmanager

@@ -12,25 +12,42 @@ _NOISE_S = 2.0
 class ApiClock:
     """TikTok's clock as far as its Date headers tell, so that a wrong local clock loses nothing.
 
-    Signatures and the ends of windows follow it. Until an answer was seen it is the local clock.
+    Signatures and the ends of windows follow it: a window that ends in TikTok's future would be
+    noted as read before its rows exist. Between answers it runs with the monotonic clock, which no
+    one sets. Until the first answer it is the local clock, and ``is_known`` is False.
     """
 
     def __init__(self) -> None:
-        self.offset_s = 0.0
+        self._offset_s = time.time() - time.monotonic()
+        self._rumour_s: float | None = None
+        self.is_known = False
 
     def time(self) -> float:
         """Seconds since 1970 by TikTok's clock."""
-        return time.time() + self.offset_s
+        return time.monotonic() + self._offset_s
 
     def now(self) -> datetime:
         return datetime.fromtimestamp(self.time(), UTC)
 
     def learn(self, date_header: datetime, *, sent: float, received: float) -> None:
-        """Follows the header when it disagrees by more than its own grain and the answer's travel."""
+        """Follows the header when it disagrees by more than its grain and the answer's travel.
+
+        ``sent`` and ``received`` are monotonic. The first answer is believed; later, a new time is
+        believed when two answers in a row agree on it, so that one stray header changes nothing.
+        """
         # +0.5 s: the header is cut to whole seconds, so its middle is the best guess.
-        difference = date_header.timestamp() + 0.5 - (sent + received) / 2
-        if abs(difference - self.offset_s) > _NOISE_S + (received - sent) / 2:
-            self.offset_s = difference if abs(difference) > _NOISE_S else 0.0
+        offset_s = date_header.timestamp() + 0.5 - (sent + received) / 2
+        tolerance_s = _NOISE_S + (received - sent) / 2
+        if abs(offset_s - self._offset_s) <= tolerance_s:
+            self._rumour_s = None
+        elif not self.is_known or (
+            self._rumour_s is not None and abs(offset_s - self._rumour_s) <= tolerance_s
+        ):
+            self._offset_s = offset_s
+            self._rumour_s = None
+        else:
+            self._rumour_s = offset_s
+        self.is_known = True
 
 
 def utc_now() -> datetime:

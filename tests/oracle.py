@@ -68,8 +68,8 @@ async def _compare_orders(
 ) -> list[str]:
     lines = await _compare_raw(connection, shop_id, "orders", "order_id", true)
     columns = await connection.fetch(
-        "SELECT order_id, status, extract(epoch FROM update_time)::bigint AS update_time, total_amount, currency"
-        "  FROM tiktok.orders WHERE shop_id = $1",
+        "SELECT order_id, status, extract(epoch FROM update_time)::bigint AS update_time, total_amount,"
+        "       currency FROM tiktok.orders WHERE shop_id = $1",
         shop_id,
     )
     lines += _diff(
@@ -115,7 +115,8 @@ async def _compare_products(
         {record["id"]: _without_stock(record) for record in true},
     )
     deleted = await connection.fetch(
-        "SELECT product_id, title, status, _deleted_at IS NOT NULL AS deleted FROM tiktok.products WHERE shop_id = $1",
+        "SELECT product_id, title, status, _deleted_at IS NOT NULL AS deleted"
+        "  FROM tiktok.products WHERE shop_id = $1",
         shop_id,
     )
     lines += _diff(
@@ -125,7 +126,8 @@ async def _compare_products(
         {p["id"]: (p["title"], p["status"], p["status"] == "DELETED") for p in true},
     )
     skus = await connection.fetch(
-        "SELECT sku_id, product_id, price FROM tiktok.skus WHERE shop_id = $1 AND _deleted_at IS NULL", shop_id
+        "SELECT sku_id, product_id, price FROM tiktok.skus WHERE shop_id = $1 AND _deleted_at IS NULL",
+        shop_id,
     )
     lines += _diff(
         "skus",
@@ -142,7 +144,7 @@ async def _compare_products(
 
 
 def _without_stock(product: dict[str, Any]) -> dict[str, Any]:
-    """The product as such. Stock moves do not touch a product's update time: it is judged in its own table."""
+    """The product as such. Its stock moves without its update time, and is judged in its own table."""
     skus = [{k: v for k, v in sku.items() if k != "inventory"} for sku in product.get("skus", [])]
     return {**product, "skus": skus}
 
@@ -162,7 +164,8 @@ async def _compare_inventory(
         ("inventory_history", "tiktok.inventory_history WHERE valid_to IS NULL"),
     ):
         rows = await connection.fetch(
-            f"SELECT sku_id, warehouse_id, available_quantity, committed_quantity FROM {source} AND shop_id = $1",
+            "SELECT sku_id, warehouse_id, available_quantity, committed_quantity"
+            f"  FROM {source} AND shop_id = $1",
             shop_id,
         )
         stored = {(r[0], r[1]): (r[2], r[3]) for r in rows}

@@ -1,13 +1,15 @@
 -- name: table_counts
 -- Rows of every table that people query, as they read it: deleted things not counted.
-SELECT 'shops' AS name, count(*) AS rows FROM tiktok.shops WHERE disconnected_at IS NULL
-UNION ALL SELECT 'orders', count(*) FROM tiktok.orders
-UNION ALL SELECT 'order_line_items', count(*) FROM tiktok.order_line_items
-UNION ALL SELECT 'products', count(*) FROM tiktok.products WHERE _deleted_at IS NULL
-UNION ALL SELECT 'skus', count(*) FROM tiktok.skus WHERE _deleted_at IS NULL
-UNION ALL SELECT 'inventory', count(*) FROM tiktok.inventory WHERE _deleted_at IS NULL
-UNION ALL SELECT 'inventory_history', count(*) FROM tiktok.inventory_history
-UNION ALL SELECT 'warehouses', count(*) FROM tiktok.warehouses WHERE _deleted_at IS NULL;
+SELECT name, rows FROM (
+SELECT 1 AS place, 'shops' AS name, count(*) AS rows FROM tiktok.shops WHERE disconnected_at IS NULL
+UNION ALL SELECT 2, 'orders', count(*) FROM tiktok.orders
+UNION ALL SELECT 3, 'order_line_items', count(*) FROM tiktok.order_line_items
+UNION ALL SELECT 4, 'products', count(*) FROM tiktok.products WHERE _deleted_at IS NULL
+UNION ALL SELECT 5, 'skus', count(*) FROM tiktok.skus WHERE _deleted_at IS NULL
+UNION ALL SELECT 6, 'inventory', count(*) FROM tiktok.inventory WHERE _deleted_at IS NULL
+UNION ALL SELECT 7, 'inventory_history', count(*) FROM tiktok.inventory_history
+UNION ALL SELECT 8, 'warehouses', count(*) FROM tiktok.warehouses WHERE _deleted_at IS NULL
+) AS counted ORDER BY place;
 
 -- name: recent_sales
 -- $1 days. Sales of each shop over its last days, newest day first.

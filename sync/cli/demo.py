@@ -78,7 +78,7 @@ async def _demo(stopping: asyncio.Event, *, ends_itself: bool) -> None:
         )
         await simulator.simulation.mutator.set_rate(_MUTATIONS_PER_S)
         started = time.monotonic()
-        await _backfill(opened)
+        await _backfill(opened, stopping)
         backfill_s = time.monotonic() - started
         if stopping.is_set():
             return
@@ -92,12 +92,13 @@ async def _connect(opened: App, simulator: RunningSimulator, console: Console) -
         console.print(f"[green]✓[/green] {consent.seller.name} consented: {names}")
 
 
-async def _backfill(opened: App) -> None:
+async def _backfill(opened: App, stopping: asyncio.Event) -> None:
     rows = await opened.store.shops.list()
     await sync_shops(
         opened,
         [(row.shop.shop_id, row.shop.name) for row in rows],
         SyncRequest("", tuple(STREAMS), reason="backfill", passes=3),
+        stopping=stopping,
         wait_for_lease=True,
     )
 

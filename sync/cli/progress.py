@@ -101,15 +101,20 @@ def summary_line(reports: Sequence[RunReport], elapsed_s: float) -> str:
     states = [state for report in reports for state in report.streams.values()]
     done = sum(state.done for state in states)
     expected = sum(max(state.expected, state.done) for state in states)
-    requests = sum(state.tally.requests for state in states)
     left_s = _time_left(done, expected, elapsed_s)
-    line = f"{done:,} of {expected:,} rows, {requests / max(elapsed_s, 0.001):.1f} requests/s"
+    line = f"{done:,} of {expected:,} rows, {requests_per_second(reports, elapsed_s)}"
     if left_s is not None:
         line += f", {duration(left_s)} left"
     waiting = sum(report.outcome == "busy" for report in reports)
     if waiting:
         line += f", {waiting} shops wait for another process"
     return line
+
+
+def requests_per_second(reports: Sequence[RunReport], elapsed_s: float) -> str:
+    """The requests of all reports together over the time they took."""
+    requests = sum(report.tally.requests for report in reports)
+    return f"{requests / max(elapsed_s, 0.001):.1f} requests/s"
 
 
 def _time_left(done: int, expected: int, elapsed_s: float) -> float | None:

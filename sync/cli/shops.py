@@ -127,7 +127,7 @@ async def _set_state(settings: Settings, shop_id: str, *, resume: bool) -> None:
             await store.shops.set_state(shop_id, "active")
             await store.cursors.make_due(shop_id)
         else:
-            await store.shops.set_state(shop_id, "paused", reason="paused by a person")
+            await store.shops.pause(shop_id)
 
 
 async def _disconnect(settings: Settings, shop_id: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import typer
 
-from sync.errors import SettingsError
+from sync.errors import SettingsError, SyncError
 from sync.log import set_up_logging
 from sync.settings import Settings, load_settings
 
@@ -52,28 +52,21 @@ def run(work: Coroutine[Any, Any, _T]) -> _T:
     return asyncio.run(work)
 
 
-async def run_until_signal(
-    work: Callable[[asyncio.Event], Awaitable[_T]], *, on_stop: Callable[[], Awaitable[None]] | None = None
-) -> _T:
+async def run_until_signal(work: Callable[[asyncio.Event], Awaitable[_T]]) -> _T:
     """The result of ``work``, which is handed an event that SIGTERM or Ctrl-C sets.
 
-    ``on_stop`` runs at the first signal. A second signal ends the work where it is. A work that was
-    stopped by Ctrl-C raises Interrupted once it has ended in order.
+    A second signal ends the work where it is. Ctrl-C raises Interrupted once the work has ended.
     """
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     task = asyncio.ensure_future(work(stopping))
     received: list[signal.Signals] = []
-    stops: set[asyncio.Task[None]] = set()
 
     def receive(number: signal.Signals) -> None:
         received.append(number)
         if len(received) > 1:
             task.cancel()
-            return
         stopping.set()
-        if on_stop is not None:
-            stops.add(asyncio.ensure_future(_await(on_stop())))
 
     for number in (signal.SIGTERM, signal.SIGINT):
         with suppress(NotImplementedError):  # Windows has no signals in its loop.
@@ -84,13 +77,14 @@ async def run_until_signal(
         if len(received) > 1:
             raise Interrupted(128 + received[-1]) from None
         raise
-    if received and received[0] == signal.SIGINT:
+    except SyncError:
+        # Whatever is incomplete is so because it was interrupted, and the caller knows that.
+        if signal.SIGINT in received:
+            raise Interrupted(130) from None
+        raise
+    if signal.SIGINT in received:
         raise Interrupted(130)
     return result
-
-
-async def _await(work: Awaitable[None]) -> None:
-    await work
 
 
 def read_moment(text: str | None, option: str) -> datetime | None:

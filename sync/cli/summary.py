@@ -6,10 +6,12 @@ import shutil
 from collections import defaultdict
 from collections.abc import Sequence
 from decimal import Decimal
+from itertools import zip_longest
 from typing import Any
 
 import msgspec
-from rich.console import Console, Group
+from rich.console import Console
+from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -22,8 +24,6 @@ from sync.simulator.shops import Shop
 from sync.simulator.world import World
 
 _DAYS = 7
-_BAR = 18
-_MINOR_UNITS = {"VND": 0, "IDR": 0, "JPY": 0}
 
 
 async def differences(opened: App, world: World) -> list[str]:
@@ -99,25 +99,22 @@ async def print_summary(
     sales = await database.rows("recent_sales", _DAYS)
     console.print()
     console.rule("[bold]What is in your PostgreSQL now[/bold]", align="left", style="dim")
-    console.print(_side_by_side(_counts_table(counts), _stock_table(stock)))
-    console.print(_sales_table(sales))
+    for table in (_counts_table(counts), _stock_table(stock), _sales_table(sales)):
+        console.print(Padding(table, (1, 0, 0, 0)))
     _print_proof(console, simulator, counts, found=found, backfill_s=backfill_s)
     if not ends:
         _print_next(console, opened, status_url)
 
 
-def _side_by_side(left: Table, right: Table) -> Table:
-    grid = Table.grid(padding=(0, 4))
-    grid.add_row(left, right)
-    return grid
-
-
 def _counts_table(rows: Sequence[Any]) -> Table:
     table = Table(box=None, pad_edge=False, title="tables", title_justify="left", title_style="bold cyan")
-    table.add_column("table")
-    table.add_column("rows", justify="right")
-    for row in rows:
-        table.add_row(f"tiktok.{row['name']}", f"{row['rows']:,}")
+    for _ in range(2):
+        table.add_column("table")
+        table.add_column("rows", justify="right")
+    cells = [(f"tiktok.{row['name']}", f"{row['rows']:,}") for row in rows]
+    half = (len(cells) + 1) // 2
+    for left, right in zip_longest(cells[:half], cells[half:], fillvalue=("", "")):
+        table.add_row(*left, *right)
     return table
 
 
@@ -139,7 +136,7 @@ def _stock_table(rows: Sequence[Any]) -> Table:
     return table
 
 
-def _sales_table(rows: Sequence[Any]) -> Group:
+def _sales_table(rows: Sequence[Any]) -> Table:
     by_shop: dict[tuple[str, str], dict[Any, Any]] = defaultdict(dict)
     for row in rows:
         by_shop[row["shop_name"], row["currency"]][row["order_date"]] = row
@@ -157,15 +154,17 @@ def _sales_table(rows: Sequence[Any]) -> Group:
     table.add_column("total", justify="right", style="bold")
     for (shop, currency), per_day in by_shop.items():
         amounts = [per_day[day]["sales"] if day in per_day else Decimal(0) for day in days]
-        cells = [_money(amount, currency) for amount in amounts]
-        table.add_row(shop, *cells, f"{_money(sum(amounts, Decimal(0)), currency)} {currency}")
-    return Group(Text(), table)
+        cells = [_money(amount) for amount in amounts]
+        table.add_row(shop, *cells, f"{_money(sum(amounts, Decimal(0)))} {currency}")
+    return table
 
 
-def _money(amount: Decimal, currency: str) -> str:
-    if amount >= 10_000_000:
-        return f"{amount / 1_000_000:,.1f}M"
-    return f"{amount:,.{_MINOR_UNITS.get(currency, 0 if amount >= 1000 else 2)}f}"
+def _money(amount: Decimal) -> str:
+    """Short enough for a column a day; the tables have every cent."""
+    for size, unit in ((1_000_000, "M"), (10_000, "k")):
+        if amount >= size:
+            return f"{amount / min(size, 1000 if unit == 'k' else size):,.1f}{unit}"
+    return f"{amount:,.0f}"
 
 
 def _print_proof(

@@ -7,13 +7,13 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
-from datetime import datetime
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
 from sync.app import App, open_app
-from sync.cli.progress import shown, summary_line
+from sync.cli.progress import requests_per_second, shown
 from sync.cli.state import read_moment, run, run_until_signal, settings_of
 from sync.engine.fleet import new_report
 from sync.engine.requests import RunReport, SyncRequest
@@ -63,7 +63,8 @@ def backfill(
         raise SettingsError(f"--since {since} is not before --until {until}")
     if begin and begin.timestamp() > time.time():
         raise SettingsError(f"--since {since} lies in the future")
-    run(_backfill(settings, shop, streams, begin, end))
+    request = SyncRequest("", streams, reason="backfill", since=begin, until=end, passes=_PASSES)
+    run(run_until_signal(lambda stopping: _backfill(settings, shop, request, stopping)))
 
 
 def run_(
@@ -79,7 +80,8 @@ def run_(
     """
     settings = settings_of(context)
     _require_an_app(settings)
-    run(_run_once(settings) if once else _serve(settings))
+    work = _run_once if once else _serve
+    run(run_until_signal(lambda stopping: work(settings, stopping)))
 
 
 def _require_an_app(settings: Settings) -> None:
@@ -90,54 +92,48 @@ def _require_an_app(settings: Settings) -> None:
 
 
 async def _backfill(
-    settings: Settings,
-    shops: Sequence[str] | None,
-    streams: tuple[str, ...],
-    since: datetime | None,
-    until: datetime | None,
+    settings: Settings, shops: Sequence[str] | None, request: SyncRequest, stopping: asyncio.Event
 ) -> None:
     _require_an_app(settings)
     async with open_app(settings) as opened:
-        await sync_shops(
-            opened,
-            await _choose_shops(opened, shops),
-            SyncRequest("", streams, reason="backfill", since=since, until=until, passes=_PASSES),
-            wait_for_lease=True,
-        )
+        chosen = await _choose_shops(opened, shops)
+        await sync_shops(opened, chosen, request, stopping=stopping, wait_for_lease=True)
 
 
-async def _run_once(settings: Settings) -> None:
+async def _run_once(settings: Settings, stopping: asyncio.Event) -> None:
+    request = SyncRequest("", tuple(STREAMS), reason="once", passes=_PASSES)
     async with open_app(settings, migrates=True) as opened:
-        await sync_shops(
-            opened,
-            await _choose_shops(opened, None),
-            SyncRequest("", tuple(STREAMS), reason="once", passes=_PASSES),
-            wait_for_lease=False,
-        )
+        chosen = await _choose_shops(opened, None)
+        await sync_shops(opened, chosen, request, stopping=stopping, wait_for_lease=False)
 
 
 async def sync_shops(
-    opened: App, shops: Sequence[tuple[str, str]], request: SyncRequest, *, wait_for_lease: bool
-) -> list[RunReport]:
+    opened: App,
+    shops: Sequence[tuple[str, str]],
+    request: SyncRequest,
+    *,
+    stopping: asyncio.Event,
+    wait_for_lease: bool,
+) -> None:
     """Syncs the shops (id and name) like the request, shows the progress and prints the outcome.
 
     Raises IncompleteError that lists what is missing.
     """
-    requests = [
-        SyncRequest(shop_id, request.streams, request.reason, request.since, request.until, request.passes)
-        for shop_id, _ in shops
-    ]
+    requests = [replace(request, shop_id=shop_id) for shop_id, _ in shops]
     reports = [new_report(r, name) for r, (_, name) in zip(requests, shops, strict=True)]
     started = time.monotonic()
-
-    async def work(_: asyncio.Event) -> None:
+    stop = asyncio.create_task(_stop_fleet(opened, stopping))
+    try:
         async with shown(reports):
             await opened.fleet.sync_all(requests, reports=reports, wait_for_lease=wait_for_lease)
+    finally:
+        stop.cancel()
+    _print_outcome(reports, time.monotonic() - started)
 
-    await run_until_signal(work, on_stop=opened.fleet.stop)
-    elapsed_s = time.monotonic() - started
-    _print_outcome(reports, elapsed_s)
-    return reports
+
+async def _stop_fleet(opened: App, stopping: asyncio.Event) -> None:
+    await stopping.wait()
+    await opened.fleet.stop()
 
 
 async def _choose_shops(opened: App, wanted: Sequence[str] | None) -> list[tuple[str, str]]:
@@ -164,7 +160,7 @@ def _print_outcome(reports: Sequence[RunReport], elapsed_s: float) -> None:
             f"{tally.updated:,} changed, {tally.unchanged + tally.stale:,} as before, "
             f"{tally.rejected:,} rejected; {tally.requests:,} requests"
         )
-    print(summary_line(reports, elapsed_s).split(", ")[1] + f" over {elapsed_s:.1f} s", file=sys.stderr)
+    print(f"took {elapsed_s:.1f} s at {requests_per_second(reports, elapsed_s)}", file=sys.stderr)
     missing = [_explain(report) for report in reports if report.outcome != "complete"]
     if missing:
         raise IncompleteError("\n".join(missing))
@@ -178,9 +174,9 @@ def _explain(report: RunReport) -> str:
     return "\n".join(f"{report.shop_id} {report.name} is {report.outcome}: {problem}" for problem in problems)
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings, stopping: asyncio.Event) -> None:
     async with open_app(settings, migrates=True) as opened:
-        await run_until_signal(lambda stopping: serve_daemon(opened, stopping))
+        await serve_daemon(opened, stopping)
 
 
 async def serve_daemon(

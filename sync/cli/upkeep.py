@@ -12,9 +12,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sync.app import migrate_database, open_postgres, open_store
+from sync.app import open_postgres, open_store
 from sync.cli.state import run, settings_of
 from sync.settings import Settings
+from sync.store.migrations import migrate_database
 from sync.store.status import StreamStatus
 from sync.streams.registry import STREAMS
 

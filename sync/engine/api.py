@@ -32,6 +32,10 @@ class ShopApi:
     def clock(self) -> ApiClock:
         return self._client.clock
 
+    async def learn_clock(self) -> None:
+        """TikTok's clock is known: nothing is planned by a local clock that may be wrong."""
+        await self._send(Call("GET", "/authorization/202309/shops"), needs_cipher=False)
+
     async def fetch(
         self, stream: Stream, body: Body | None, *, page_token: str | None = None
     ) -> tuple[Page, int]:
@@ -51,22 +55,25 @@ class ShopApi:
         page = read_page(answer.data, records=stream.records, key=stream.key, fetched_at=answer.sent_at)
         return page, answer.attempts
 
-    async def _send(self, call: Call) -> Answer:
+    async def _send(self, call: Call, *, needs_cipher: bool = True) -> Answer:
         credential = await self._tokens.current(self._shop.credential_id)
         try:
-            return await self._send_with(call, credential.access_token)
+            return await self._send_with(call, credential.access_token, needs_cipher)
         except TokenError:
             credential = await self._tokens.renew(self._shop.credential_id, seen=credential.generation)
         try:
-            return await self._send_with(call, credential.access_token)
+            return await self._send_with(call, credential.access_token, needs_cipher)
         except TokenError as error:
             raise NeedsReauthError(
                 f"{error} A fresh token was refused too: the seller has withdrawn the consent. "
                 "Run `shopsync shops connect`"
             ) from error
 
-    async def _send_with(self, call: Call, access_token: str) -> Answer:
+    async def _send_with(self, call: Call, access_token: str, needs_cipher: bool) -> Answer:
         access = Access(
-            keys=self._keys, token=access_token, cipher=self._shop.cipher, shop_id=self._shop.shop_id
+            keys=self._keys,
+            token=access_token,
+            cipher=self._shop.cipher if needs_cipher else None,
+            shop_id=self._shop.shop_id,
         )
         return await self._client.send(call, access, pacer=self.pacer, guard=self._lease.check)

@@ -104,6 +104,8 @@ class ShopSync:
             raise error
 
     async def _run_streams(self, streams: tuple[Stream, ...]) -> None:
+        if not self._api.clock.is_known:
+            await self._api.learn_clock()
         now = self._api.clock.now()
         round_ = Round(
             unfinished={s.name for s in streams},
@@ -212,6 +214,11 @@ class ShopSync:
             )
         else:
             await cursors.note_success(shop_id, stream.name, due_in_s=_spread(interval_s))
+        if rejects := await cursors.count_rejects(shop_id, stream.name):
+            # They block nothing, but whoever asks whether all is there must hear of them.
+            self._report.problems.append(
+                f"{stream.name}: {rejects} records could not be stored; sync.rejects has them and why"
+            )
 
     async def _missing(self, stream: Stream, now: datetime) -> list[Window]:
         """What was asked for and is not covered. Asked of Postgres: memory may be wrong."""

@@ -79,6 +79,8 @@ class StreamSync:
         self._order = count()
         self._active = 0
         self._wake = asyncio.Event()
+        # The moment of which a sweep under way tells the state; streams with windows have none.
+        self._swept: datetime | None = None
         self.failures: list[str] = []
 
     async def run(self, since: datetime, until: datetime | None, *, now: datetime) -> None:
@@ -93,7 +95,7 @@ class StreamSync:
         if until is not None:
             end = min(end, until)
         await self._wait_for_parent()
-        swept_since = await self._plan(since, end)
+        await self._plan(since, end)
         async with asyncio.TaskGroup() as group:
             due = started + self._pace.interval_s
             while not self._round.stopping.is_set():
@@ -102,15 +104,15 @@ class StreamSync:
                     elapsed = timedelta(seconds=time.monotonic() - started)
                     newer = plan.horizon(now + elapsed, settle_s=self._pace.settle_s)
                     overlap = whole_second(end - timedelta(seconds=self._pace.lookback_s))
-                    swept_since = await self._plan(max(since, overlap), newer) or swept_since
+                    await self._plan(max(since, overlap), newer)
                     end = max(end, newer)
                     due = time.monotonic() + self._pace.interval_s
                 if self._queue and self._active < self._pace.parallel:
                     await self._start_next(group)
                 elif self._active:
                     await self._wait(self._wake, until=due)
-                elif not self._queue and not self._progress.finished:
-                    await self._finish_pass(swept_since)
+                elif self._swept is not None or not self._progress.finished:
+                    await self._finish_pass()
                 elif moving and self._round.unfinished:
                     await self._wait(self._round.changed, until=due)
                 else:
@@ -121,14 +123,15 @@ class StreamSync:
         if isinstance(slicing, ParentKeys) and slicing.after in self._round.first_pass_done:
             await self._round.first_pass_done[slicing.after].wait()
 
-    async def _plan(self, since: datetime, until: datetime) -> datetime | None:
-        """The queue holds what is to be read; the moment, for streams that are swept as a whole."""
+    async def _plan(self, since: datetime, until: datetime) -> None:
+        """The queue holds what is to be read."""
         slicing = self._stream.slicing
         if isinstance(slicing, TimeWindows):
             if since < until:
                 for gap in await self._cursors.gaps(self._shop_id, self._stream.name, Window(since, until)):
                     self._push(gap, root=True)
-            return None
+            return
+        self._swept = until
         if isinstance(slicing, ParentKeys):
             rows = await self._database.rows(slicing.keys, self._shop_id)
             keys = [str(row[0]) for row in rows]
@@ -137,11 +140,11 @@ class StreamSync:
                 self._push(Batch(tuple(keys[start : start + slicing.size])), root=False)
         else:
             self._push(Whole(), root=True)
-        return until
 
-    async def _finish_pass(self, swept: datetime | None) -> None:
-        if swept is not None and not self.failures:
-            await self._cursors.cover_whole(self._shop_id, self._stream.name, swept)
+    async def _finish_pass(self) -> None:
+        if self._swept is not None and not self.failures:
+            await self._cursors.cover_whole(self._shop_id, self._stream.name, self._swept)
+        self._swept = None
         self._progress.finished = True
         self._round.finish(self._stream.name)
 

@@ -40,7 +40,7 @@ def cancel(order: Json, at: int, rng: random.Random) -> None:
     if user == "BUYER":
         order |= {"is_buyer_request_cancel": True, "request_cancel_time": at - 1}
     for line in order["line_items"]:
-        line |= {"cancel_reason": reason, "cancel_user": user, "package_status": "CANCELLED"}
+        _write(line, {"cancel_reason": reason, "cancel_user": user, "package_status": "CANCELLED"})
     _enter(order, "CANCELLED", at)
 
 
@@ -70,9 +70,14 @@ def _enter(order: Json, status: str, at: int, line_status: str | None = None) ->
     order["status"] = status
     order["update_time"] = at
     for line in order["line_items"]:
-        line["display_status"] = line_status or status
-        for part in line.get("sub_item_info", ()):
-            part["display_status"] = line_status or status
+        _write(line, {"display_status": line_status or status})
+
+
+def _write(line: Json, fields: Json) -> None:
+    """The fields are set in the line and in the members of its bundle."""
+    line |= fields
+    for member in line.get("sub_item_info", ()):
+        member |= fields
 
 
 def _pay(order: Json, at: int, shop: Shop, rng: random.Random) -> None:
@@ -99,11 +104,11 @@ def _show_address(order: Json, shop: Shop) -> None:
 
 def _ship(order: Json, at: int, shop: Shop, rng: random.Random) -> None:
     lines = order["line_items"]
-    if len(lines) > 1 and order["status"] == "AWAITING_SHIPMENT" and rng.random() < 0.3:
+    if len(lines) > 1 and order["status"] == "AWAITING_SHIPMENT" and rng.random() < 0.4:
         _pack(order, lines[:1], at, part=1)
         order["split_or_combine_tag"] = "SPLIT"
         _enter(order, "PARTIALLY_SHIPPING", at, line_status="AWAITING_SHIPMENT")
-        lines[0]["display_status"] = "AWAITING_COLLECTION"
+        _write(lines[0], {"display_status": "AWAITING_COLLECTION"})
         return
     rest = [line for line in lines if not line["package_id"]]
     _pack(order, rest, at, part=2)
@@ -116,15 +121,16 @@ def _pack(order: Json, lines: list[Json], at: int, *, part: int) -> None:
     tracking = f"SIM{int(order['id']) % 10**10:010d}{part}"
     order["packages"].append({"id": package_id})
     order["tracking_number"] = tracking
+    fields = {
+        "package_id": package_id,
+        "package_status": "PROCESSING",
+        "rts_time": at,
+        "shipping_provider_id": order["shipping_provider_id"],
+        "shipping_provider_name": order["shipping_provider"],
+        "tracking_number": tracking,
+    }
     for line in lines:
-        line |= {
-            "package_id": package_id,
-            "package_status": "PROCESSING",
-            "rts_time": at,
-            "tracking_number": tracking,
-            "shipping_provider_id": order["shipping_provider_id"],
-            "shipping_provider_name": order["shipping_provider"],
-        }
+        _write(line, fields)
 
 
 def _collect(order: Json, at: int, shop: Shop, rng: random.Random) -> None:
@@ -134,7 +140,7 @@ def _collect(order: Json, at: int, shop: Shop, rng: random.Random) -> None:
         "delivery_sla_time": at + 6 * _DAY_S,
     }
     for line in order["line_items"]:
-        line["package_status"] = "FULFILLING"
+        _write(line, {"package_status": "FULFILLING"})
     _enter(order, "IN_TRANSIT", at)
 
 
@@ -143,7 +149,7 @@ def _deliver(order: Json, at: int, shop: Shop, rng: random.Random) -> None:
     if order["is_cod"]:
         order["paid_time"] = at
     for line in order["line_items"]:
-        line["package_status"] = "COMPLETED"
+        _write(line, {"package_status": "COMPLETED"})
     _enter(order, "DELIVERED", at)
 
 
@@ -167,7 +173,7 @@ _PAUSES_S: dict[str, tuple[int, int]] = {
     "UNPAID": (20, 900),
     "ON_HOLD": (3600, 3700),
     "AWAITING_SHIPMENT": (2 * 3600, 36 * 3600),
-    "PARTIALLY_SHIPPING": (3600, 12 * 3600),
+    "PARTIALLY_SHIPPING": (6 * 3600, 3 * _DAY_S),
     "AWAITING_COLLECTION": (2 * 3600, 30 * 3600),
     "IN_TRANSIT": (20 * 3600, 6 * _DAY_S),
     "DELIVERED": (2 * _DAY_S, 5 * _DAY_S),

@@ -62,8 +62,8 @@ class LineMaker:
             line["item_tax"] = [{"tax_amount": tax, "tax_rate": "0.0825", "tax_type": "SALES_TAX"}]
         return Line(line, sku.price, sale, seller_cut, platform_cut)
 
-    def bundle(self, line: Json) -> None:
-        """The line is a bundle of one other SKU, which is listed inside it."""
+    def bundle(self, line: Json, warehouse_id: str) -> None:
+        """The line is a bundle of one other SKU, which is listed inside it and ships from this warehouse."""
         product, sku = self.rng.choice(self.choices)
         line["combined_listing_skus"] = [
             {
@@ -78,13 +78,20 @@ class LineMaker:
                 "currency": line["currency"],
                 "display_status": "UNPAID",
                 "id": str(self.ids.take("line_item")),
+                "is_dangerous_good": product.good.is_dangerous,
                 "original_price": line["original_price"],
+                "platform_discount": line["platform_discount"],
                 "product_id": str(product.id),
                 "product_name": product.title,
                 "sale_price": line["sale_price"],
+                "seller_discount": line["seller_discount"],
+                "seller_sku": sku.seller_sku,
                 "sku_id": str(sku.id),
+                "sku_image": product.image,
                 "sku_name": sku.name,
+                "warehouse_id": warehouse_id,
             }
+            | {name: line[name] for name in ("item_tax", "retail_delivery_fee") if name in line}
         ]
 
     def _template(self, product: Product, sku: Sku) -> Json:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from sync.simulator.identifiers import Identifiers
 from sync.simulator.line_items import Line, LineMaker
 from sync.simulator.markets import Market
+from sync.simulator.order_extras import add_market_fields, add_rarity, market_fees, share_fees
 from sync.simulator.products import Json
 from sync.simulator.shops import Buyer, Shop
 
@@ -67,9 +68,9 @@ class OrderMaker:
             "shipping_provider_id": carrier_id,
             "warehouse_id": warehouse_id,
         }
-        self._add_market_fields(order, created)
+        add_market_fields(order, market, self.rng)
         if rand() < 0.12:
-            self._add_rarity(order, created)
+            add_rarity(order, self.lines, earlier=self._earlier, rng=self.rng)
         self._earlier.append(order_id)
         return order
 
@@ -111,20 +112,10 @@ class OrderMaker:
             platform_cut += line.platform_cut
         shipping = market.minor(3.9)
         rebate = shipping if self.rng.random() < 0.35 else 0
+        is_cofunded = rebate > 0 and self.rng.random() < 0.1
         taxes = round(sale * market.tax_rate)
-        fees = {}
-        if market.region == "US":
-            fees = {"retail_delivery_fee": 29 if self.rng.random() < 0.1 else 0, "item_insurance_fee": 0}
-        elif market.region == "ID":
-            fees = {
-                "buyer_service_fee": 1000,
-                "handling_fee": 1250,
-                "shipping_insurance_fee": 600,
-                "distance_fee": 0,
-                "distance_shipping_fee": 0,
-            }
-        elif market.region == "TH":
-            fees = {"small_order_fee": 500 if sale < 10_000 else 0}
+        fees = market_fees(market, sale, self.rng)
+        share_fees([line.record for line in lines], fees, market)
         total = sale + shipping - rebate + taxes + sum(fees.values())
         amounts = {
             "original_shipping_fee": shipping,
@@ -132,8 +123,11 @@ class OrderMaker:
             "platform_discount": platform_cut,
             "seller_discount": seller_cut,
             "shipping_fee": shipping - rebate,
-            "shipping_fee_platform_discount": rebate,
-            "shipping_fee_seller_discount": 0,
+            "shipping_fee_platform_discount": 0 if is_cofunded else rebate,
+            # A co-funded discount takes the place of the seller's own.
+            "shipping_fee_cofunded_discount" if is_cofunded else "shipping_fee_seller_discount": (
+                rebate if is_cofunded else 0
+            ),
             "sub_total": sale,
             "tax": taxes,
             "total_amount": total,
@@ -143,86 +137,3 @@ class OrderMaker:
         payment: Json = {key: market.money(amount) for key, amount in (amounts | fees).items()}
         payment["currency"] = market.currency
         return payment
-
-    def _add_market_fields(self, order: Json, created: int) -> None:
-        market, rand = self.shop.market, self.rng.random
-        if market.is_sea:
-            order |= {
-                "fulfillment_priority_level": 100 * (1 + int(rand() * 8)),
-                "pick_up_cut_off_time": created + _DAY_S,
-                "recommended_shipping_time": created + _DAY_S // 2,
-            }
-            if rand() < 0.05:
-                order |= {
-                    "order_rights": [1],
-                    "fast_rts_sla_time": created + _DAY_S,
-                    "fast_collection_sla_time": created + 2 * _DAY_S,
-                }
-        if market.region == "ID":
-            order["commerce_platform"] = "TOKOPEDIA" if rand() < 0.3 else "TIKTOK_SHOP"
-            if order["commerce_platform"] == "TOKOPEDIA" and rand() < 0.3:
-                order["fulfillment_type"] = "FULFILLMENT_BY_DILAYANI_TOKOPEDIA"
-        elif market.region in ("US", "GB"):
-            order["is_exchange_order"] = False
-            if market.region == "US" and rand() < 0.3:
-                order["fast_delivery_program"] = "3_DAY_DELIVERY"
-        elif market.region == "TH":
-            order["fast_dispatch_sla_time"] = created + _DAY_S
-        elif market.region == "BR":
-            order |= {
-                "cpf": f"***.{int(rand() * 1000):03d}.***-**",
-                "cpf_name": "***",
-                "need_upload_invoice": "NO_NEED",
-            }
-
-    def _add_rarity(self, order: Json, created: int) -> None:
-        rng = self.rng
-        kind = rng.randrange(10)
-        lines: list[Json] = order["line_items"]
-        if kind == 0:
-            order["seller_note"] = rng.choice(("VIP", "check stock first", "wrong size last time"))
-        elif kind == 1 and self._earlier:
-            order |= {"is_replacement_order": True, "replaced_order_id": str(self._earlier[-1])}
-        elif kind == 2 and self.shop.market.region in ("US", "GB") and self._earlier:
-            order |= {"is_exchange_order": True, "exchange_source_order_id": str(self._earlier[0])}
-        elif kind == 3:
-            order |= {
-                "order_type": "PRE_ORDER",
-                "release_date": created + 14 * _DAY_S,
-                "handling_duration": {"days": "7", "type": "BUSINESS_DAY"},
-            }
-            for line in lines:
-                line["sku_type"] = "PRE_ORDER"
-        elif kind == 4:
-            gift = self.lines.draw(is_free=True).record
-            lines.append(
-                gift
-                | {
-                    "is_gift": True,
-                    "gift_retail_price": gift["original_price"],
-                    "original_price": "0",
-                    "seller_discount": "0",
-                }
-            )
-        elif kind == 5:
-            order |= {
-                "auto_combine_group_id": str(rng.randrange(10**7, 10**8)),
-                "split_or_combine_tag": "COMBINED",
-            }
-        elif kind == 6:
-            self.lines.bundle(lines[0])
-        elif kind == 7:
-            order |= {"is_subscription_order": True, "is_refundable_sample": False, "order_type": ""}
-        elif kind == 8:
-            lines[0] |= {
-                "is_pod_customized": True,
-                "pod_info_id": str(rng.randrange(10**11, 10**12)),
-                "product_listing_type": "TEMPORARY_LISTING",
-            }
-        else:
-            order |= {
-                "authentication_required": True,
-                "consultation_id": "",
-                "delivery_option_required_delivery_time": created + 6 * _DAY_S,
-                "order_type": "NORMAL",
-            }

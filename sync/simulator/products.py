@@ -14,6 +14,7 @@ from sync.simulator.markets import Market
 from sync.simulator.rows import Row
 
 Json = dict[str, Any]
+_AUDITS = {"PENDING": ("AUDITING", "AUDITING", "PRE_APPROVED"), "FAILED": ("FAILED",), "DRAFT": ("NONE",)}
 _ENCODER = msgspec.json.Encoder(order="sorted")
 _BUFFER = bytearray()
 
@@ -102,16 +103,19 @@ class Product:
 
     def _sku_record(self, sku: Sku) -> Json:
         money = self.market.money(sku.price)
+        backorder = {"backorder_quantity": 50, "handling_time": 7} if "pre_sale" in sku.extras else {}
         record: Json = {
             "id": str(sku.id),
             "inventory": [
-                {"quantity": stock.available, "warehouse_id": warehouse_id}
+                {"quantity": stock.available, "warehouse_id": warehouse_id} | backorder
                 for warehouse_id, stock in sku.stock.items()
             ],
             "price": {"currency": self.market.currency, "sale_price": money, "tax_exclusive_price": money},
             "seller_sku": sku.seller_sku,
             "status_info": {"status": "NORMAL"},
         }
+        if "AUCTION" in self.extras.get("product_tags", ()):
+            record["price"]["starting_bid_price"] = self.market.money(self.market.minor(1.0))
         return record | sku.extras
 
 
@@ -160,7 +164,7 @@ class ProductMaker:
             id=product_id, good=good, title=compose_title(good, self.market.region, rng), status=status,
             create_time=created, update_time=updated, market=self.market,
             skus=[self.make_sku(good, variant) for variant in variants],
-            audit={"PENDING": "AUDITING", "FAILED": "FAILED", "DRAFT": "NONE"}.get(status, "APPROVED"),
+            audit=rng.choice(_AUDITS.get(status, ("APPROVED",))),
             image=f"https://p16-oec-sim.example/tos-sim-i/{product_id:x}~tplv-crop:800:800.jpeg",
         )  # fmt: skip
         product.extras = self._product_extras(product)
@@ -194,7 +198,10 @@ class ProductMaker:
                 ]
         if market.region == "DE" and good.is_drink:
             extras["fees"] = [{"additional_attribute": "SINGLE_USE", "amount": "0.25", "type": "PFAND"}]
-        if rng.random() < 0.02:
+        kind = rng.random()
+        if kind < 0.01:
+            extras["pre_sale"] = {"fulfillment_type": {"release_date": 1_900_000_000}, "type": "PRE_ORDER"}
+        elif kind < 0.03:
             extras["pre_sale"] = {"fulfillment_type": {"handling_duration_days": 7}, "type": "MADE_TO_ORDER"}
         if rng.random() < 0.02:
             extras["status_info"] = {"deactivation_source": "SELLER", "status": "DEACTIVATED"}
@@ -208,6 +215,8 @@ class ProductMaker:
             if rng.random() < 0.05:
                 family = {"id": str(self.ids.take("product")), "products": [{"id": str(product.id)}]}
                 extras["product_families"] = [family]
+        if region == "US" and rng.random() < 0.02:
+            extras |= {"product_tags": ["AUCTION"], "selling_format": "FIXED_PRICE_AND_LIVE_AUCTION"}
         if region == "ID":
             extras["integrated_platform_statuses"] = [{"platform": "TOKOPEDIA", "status": product.status}]
         if self.is_cross_border and product.status == "FAILED":

@@ -33,7 +33,8 @@ class Traffic:
         start, _ = self.flash_minutes()
         times = [start + int(rng.random() ** 2 * 60) for _ in range(flash)]
         fresh = ordinary // 50
-        times += [self.now - 1 - int(rng.random() * 6 * 3600) for _ in range(fresh)]
+        # Some of these minutes, some of these hours: orders that are not paid, or still on hold.
+        times += [self.now - 1 - int(rng.random() * (600 if n % 6 == 0 else 21_600)) for n in range(fresh)]
         days = [self.now - (self.days - day) * _DAY_S for day in range(self.days)]
         weights = [self._weight(start_of_day, place) for place, start_of_day in enumerate(days)]
         for start_of_day in rng.choices(days, weights, k=ordinary - fresh):

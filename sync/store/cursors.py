@@ -50,6 +50,10 @@ class Cursors:
         """How often the stream failed in a row."""
         return int(await self._database.value("cursor_failures", shop_id, stream) or 0)
 
+    async def count_rejects(self, shop_id: str, stream: str) -> int:
+        """Records that are missing from the tables because Postgres refused them."""
+        return int(await self._database.value("count_rejects", shop_id, stream))
+
     async def due_shops(self, streams: Sequence[str], *, at_most: int) -> list[tuple[str, tuple[str, ...]]]:
         """Active shops and their streams that are due, longest waiting first."""
         rows = await self._database.rows("due_shops", list(streams), at_most)

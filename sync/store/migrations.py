@@ -16,6 +16,7 @@ import structlog
 
 from sync.errors import DatabaseError
 from sync.shipped import SQL
+from sync.store.pool import named_losses
 from sync.store.queries import query
 
 log = structlog.get_logger(__name__)
@@ -52,6 +53,17 @@ def list_migrations(folder: Path = SQL / "migrations") -> list[Script]:
 
 def list_views(folder: Path = SQL / "views") -> list[Script]:
     return [Script(f"view {p.stem}", p) for p in sorted(folder.glob("*.sql"))]
+
+
+async def migrate_database(url: str) -> list[str]:
+    """Like migrate, on a connection of its own."""
+    with named_losses(url):
+        # No statement time-out here: a migration of a large table takes as long as it takes.
+        connection = await asyncpg.connect(url, timeout=10)
+        try:
+            return await migrate(connection)
+        finally:
+            await connection.close()
 
 
 async def migrate(

@@ -117,11 +117,9 @@ class Database:
             try:
                 async with self.connection() as connection, connection.transaction():
                     return await work(connection)
-            except (DatabaseError, *_COLLISION) as error:
-                if attempt == _TRIES or isinstance(error.__cause__, _REFUSAL):
-                    if isinstance(error, DatabaseError):
-                        raise
-                    raise DatabaseError(f"Postgres keeps refusing the transaction: {error}") from error
+            except DatabaseError as error:
+                if attempt == _TRIES or not isinstance(error.__cause__, (*CONNECTION_LOSS, *_COLLISION)):
+                    raise
                 log.warning("transaction_retried", attempt=attempt, reason=str(error))
                 await asyncio.sleep(0.1 * 2**attempt)
         raise AssertionError("unreachable: the last attempt returns or raises")
@@ -145,6 +143,8 @@ def named_losses(url: str) -> Iterator[None]:
         raise DatabaseError(
             f"{describe(url)} cannot be reached: {reason}. Start it, or correct SHOPSYNC_DATABASE_URL"
         ) from error
+    except asyncpg.PostgresError as error:
+        raise DatabaseError(f"{describe(url)} failed: {error} ({type(error).__name__})") from error
 
 
 def describe(url: str) -> str:

@@ -94,6 +94,11 @@ class Shops:
         """True when the shop exists and is in that state now."""
         return await self._database.value("set_shop_state", shop_id, state, reason) is not None
 
+    async def pause(self, shop_id: str) -> None:
+        """The shop is paused, and a sync of it that is under way anywhere ends at its next write."""
+        await self._database.run("set_shop_state", shop_id, "paused", "paused by a person")
+        await self._database.run("revoke_lease", shop_id)
+
     async def disconnect(self, shop_id: str) -> bool:
         """True when the shop existed; its rows stay, its tokens go with the seller's last shop."""
 
@@ -103,6 +108,7 @@ class Shops:
             )
             await connection.execute(query("mark_disconnected"), shop_id)
             await connection.execute(query("forget_credential"), shop_id)
+            await connection.execute(query("revoke_lease"), shop_id)
             return found is not None
 
         return await self._database.transact(work)

@@ -137,7 +137,7 @@ class Client:
 
     async def ask_token(self, path: str, query: Mapping[str, str]) -> bytes:
         """The data of a token endpoint's answer. Unsigned; the query is made of secrets."""
-        envelope, _ = await self._exchange(
+        envelope = await self._exchange(
             "GET", self._auth_url.joinpath(path.lstrip("/")).with_query(query), timeout=_TOKEN_TIMEOUT
         )
         return bytes(envelope.data)
@@ -152,7 +152,7 @@ class Client:
         )
         headers = {"x-tts-access-token": access.token, "content-type": "application/json"}
         url = self._api_url.joinpath(call.path.lstrip("/")).with_query(query)
-        envelope, _ = await self._exchange(call.method, url, headers=headers, body=call.body)
+        envelope = await self._exchange(call.method, url, headers=headers, body=call.body)
         return bytes(envelope.data), datetime.fromtimestamp(now, UTC)
 
     async def _exchange(
@@ -163,10 +163,10 @@ class Client:
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
         timeout: aiohttp.ClientTimeout = _TIMEOUT,  # noqa: ASYNC109 - aiohttp's own timeouts
-    ) -> tuple[Envelope, int]:
+    ) -> Envelope:
         if self._session is None:
             raise RuntimeError("the client is used outside of its async context")
-        sent = time.time()
+        sent = time.monotonic()
         try:
             async with self._session.request(
                 method, url, headers=headers, data=body, allow_redirects=False, timeout=timeout
@@ -180,10 +180,16 @@ class Client:
             raise RequestError(f"{url.host}:{url.port} cannot be reached: {error.strerror}") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise RequestError(f"the answer of {url.path} was cut off ({type(error).__name__})") from None
-        received = time.time()
+        received = time.monotonic()
         metrics.REQUEST_SECONDS.observe(received - sent)
+        try:
+            envelope = _open(content, status, answer_headers)
+        except ClockSkewError:
+            self._learn_clock(answer_headers.get("Date"), sent=sent, received=received)
+            raise
+        # Only what is certainly TikTok's own answer may set the clock.
         self._learn_clock(answer_headers.get("Date"), sent=sent, received=received)
-        return _open(content, status, answer_headers), status
+        return envelope
 
     def _learn_clock(self, date_header: str | None, *, sent: float, received: float) -> None:
         try:

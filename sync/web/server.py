@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from sync.errors import DatabaseError, SettingsError
 from sync.log import redact
 from sync.settings import Settings
 from sync.store.status import Status, StreamStatus
+from sync.web.gauges import set_gauges
 from sync.web.guard import Guard
 from sync.web.readings import SharedReading
 from sync.web.status import Counts, describe, tell_duration
@@ -176,6 +178,10 @@ class WebServer:
 
     async def _show_metrics(self, request: web.Request) -> web.Response:
         self._guard.admit(request)
+        with suppress(DatabaseError):
+            # Without its database the counters of the process are still worth a scrape.
+            status = await self._status.get(timeout_s=_PING_TIMEOUT_S)
+            set_gauges(status.value)
         return web.Response(body=metrics.render(), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_LATEST})
 
     def _tell_problem(

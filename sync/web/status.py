@@ -36,6 +36,15 @@ class Level(IntEnum):
         return self.name.lower()
 
 
+_LABELS = {
+    Level.OFF: "paused",
+    Level.FINE: "up to date",
+    Level.BUSY: "first sync",
+    Level.LOOK: "worth a look",
+    Level.ACT: "needs you",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Note:
     """Something to tell about a shop or a stream; ``command`` is what to type about it."""
@@ -133,7 +142,8 @@ def _headline(cards: Sequence[ShopCard]) -> str:
     level = max(card.level for card in awake)
     count = sum(card.level == level for card in awake)
     if level is Level.FINE:
-        return f"All {count} shops are up to date" if count > 1 else "The shop is up to date"
+        everyone = {1: "The shop is", 2: "Both shops are"}.get(count, f"All {count} shops are")
+        return f"{everyone} up to date"
     one, many = {
         Level.ACT: ("needs you", "need you"),
         Level.LOOK: ("is worth a look", "are worth a look"),
@@ -151,18 +161,12 @@ def _describe_shop(
     # What is wrong with the whole shop is also written at each of its streams: said once.
     notes = [shop_note] if shop_note else [note for row in rows for note in _stream_notes(row)]
     level = shop_note.level if shop_note else max(line.level for line in lines)
-    labels = {
-        Level.FINE: "up to date",
-        Level.BUSY: "first sync",
-        Level.LOOK: "worth a look",
-        Level.ACT: "needs you",
-    }
     return ShopCard(
         shop_id=first.shop_id,
         name=first.name or first.shop_id,
         region=first.region,
         level=level,
-        label="paused" if first.state == "paused" else labels[level],
+        label=_LABELS[level],
         is_syncing=is_syncing,
         requests_per_second=first.requests_per_second,
         streams=tuple(lines),

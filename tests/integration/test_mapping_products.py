@@ -160,6 +160,13 @@ async def test_a_product_edited_after_its_deletion_keeps_the_first_moment(copy: 
     assert await deleted(copy, "skus", "sku_id") == {"a": first}
 
 
+async def test_a_sku_that_vanished_before_its_product_keeps_its_own_moment(copy: Copy) -> None:
+    await copy.store("products", [product("1", 100, sku("a"))])
+    await copy.store("products", [product("1", 101)], fetched=1)
+    await copy.store("products", [product("1", 102, sku("a"), status="DELETED")], fetched=2)
+    assert await deleted(copy, "skus", "sku_id") == {"a": at(1)}
+
+
 async def test_a_product_that_comes_back_brings_its_skus_and_then_its_stock(copy: Copy) -> None:
     await copy.store("products", [product("1", 100, sku("a"))])
     await copy.store("inventory", [stock("1", "a")], fetched=1)

@@ -6,7 +6,8 @@ import time
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
-from simulator_probe import WAREHOUSES, probing
+
+from tests.integration.simulator_probe import WAREHOUSES, probing
 
 
 async def test_a_code_gives_a_token_pair_with_absolute_expiries() -> None:

@@ -6,7 +6,8 @@ import time
 from typing import Any
 
 import pytest
-from simulator_probe import INVENTORY, ORDERS, PRODUCTS, SHOPS, WAREHOUSES, probing
+
+from tests.integration.simulator_probe import INVENTORY, ORDERS, PRODUCTS, SHOPS, WAREHOUSES, probing
 
 
 def _at(offset_s: int) -> dict[str, str | None]:

@@ -6,7 +6,8 @@ import base64
 from typing import Any
 
 import pytest
-from simulator_probe import ORDERS, PRODUCTS, Probe, probing
+
+from tests.integration.simulator_probe import ORDERS, PRODUCTS, Probe, probing
 
 _FIRST = {"page_size": "40", "sort_field": "update_time", "sort_order": "ASC"}
 
@@ -59,15 +60,8 @@ async def test_product_tokens_are_base64_of_an_offset() -> None:
 
 async def test_the_last_page_has_an_empty_token_or_none_at_all() -> None:
     async with probing() as probe:
-        lasts = [
-            (await probe.orders(page_size="100", page_token=await _token(probe))) for _ in range(1)
-        ]
-        answers = [(await probe.orders({"order_status": "UNPAID"})).data for _ in range(40)] + [
-            one.data for one in lasts
-        ]
-        seen = {answer.get("next_page_token", "absent") for answer in answers}
-        assert {"", "absent"} <= seen
-        assert all(answer["total_count"] >= len(answer["orders"]) for answer in answers)
+        answers = [(await probe.orders({"order_status": "UNPAID"})).data for _ in range(40)]
+        assert {answer.get("next_page_token", "absent") for answer in answers} == {"", "absent"}
 
 
 @pytest.mark.parametrize("mode", ["offset", "keyset", "snapshot"])

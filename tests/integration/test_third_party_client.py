@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from simulator_probe import Probe, probing
 from tiktok_shop_api.auth import AsyncTikTokShopAuth
 from tiktok_shop_api.client import AsyncTikTokShop
 from tiktok_shop_api.errors import TikTokShopError
@@ -19,6 +18,8 @@ from tiktok_shop_api.generated.models import (
     SearchProductsRequest,
 )
 from tiktok_shop_api.generated.models.search_products_request_status import SearchProductsRequestStatus
+
+from tests.integration.simulator_probe import Probe, probing
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ import html
 import re
 
 import pytest
-from web_fixtures import Serve, Shops
+from web_probe import Browser, Serve, Shops
 
 pytest_plugins = ("web_fixtures",)
 
@@ -107,7 +107,9 @@ async def test_records_that_could_not_be_stored_are_counted(serve: Serve, shops:
 async def test_rows_are_counted_and_grouped_by_thousands(serve: Serve, shops: Shops) -> None:
     await shops.add("771", "One")
     await shops.add_orders("771", 12_345)
-    assert re.search(r"orders up to date 1\d s ago .*? 12,345 products", seen((await (await serve()).get("/")).text))
+    assert re.search(
+        r"orders up to date 1\d s ago .*? 12,345 products", seen((await (await serve()).get("/")).text)
+    )
 
 
 async def test_the_daemon_that_does_no_work_is_not_called_fine(serve: Serve, shops: Shops) -> None:
@@ -145,13 +147,15 @@ async def test_the_page_shows_neither_secrets_nor_buyers(serve: Serve, shops: Sh
     assert "canary" not in page
 
 
-async def test_a_lost_database_is_said_on_the_page_without_a_traceback(
-    serve: Serve, shops: Shops, web_url: str
-) -> None:
-    await shops.connection.execute("CREATE DATABASE shopsync_web_doomed TEMPLATE template0")
-    browser = await serve(url=web_url.replace("shopsync_web", "shopsync_web_doomed"))
-    await shops.connection.execute("DROP DATABASE shopsync_web_doomed WITH (FORCE)")
-    answer = await browser.get("/")
+async def test_a_lost_database_is_said_on_the_page_without_a_traceback(bereft: Browser) -> None:
+    answer = await bereft.get("/")
     assert answer.status == 503
     assert headline(answer.text) == "The database does not answer"
+    assert "doomed" in answer.text
     assert "Traceback" not in answer.text
+
+
+async def test_metrics_of_the_process_outlive_the_database(bereft: Browser) -> None:
+    answer = await bereft.get("/metrics")
+    assert answer.status == 200
+    assert "shopsync_leases_held" in answer.text

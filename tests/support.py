@@ -1,0 +1,79 @@
+"""What tests share besides fixtures."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+from pydantic import SecretStr
+
+from sync.app import App, open_app
+from sync.settings import Settings, load_settings
+from sync.simulator.options import SimulatorOptions
+from sync.simulator.server import RunningSimulator
+
+ENCRYPTION_KEY = base64.urlsafe_b64encode(bytes(range(32))).decode()
+# Sample bodies of the API's documentation, where a checkout has them beside it.
+SAMPLES = Path(__file__).parents[1].parent / "shared" / "reference" / "samples"
+
+
+def with_database(url: str, name: str) -> str:
+    """The same server's other database."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(path=f"/{name}"))
+
+
+def make_settings(database_url: str, simulator: RunningSimulator, **changes: Any) -> Settings:
+    """Settings of a worker that syncs from the simulator into the database."""
+    settings = load_settings(
+        overrides={
+            "api_url": simulator.url,
+            "auth_url": simulator.url,
+            "app_key": simulator.options.app_key,
+            **changes,
+        }
+    )
+    return settings.model_copy(
+        update={
+            "database_url": SecretStr(database_url),
+            "encryption_key": SecretStr(ENCRYPTION_KEY),
+            "app_secret": SecretStr(simulator.options.app_secret),
+        }
+    )
+
+
+def environment_of(database_url: str, simulator_url: str, options: SimulatorOptions) -> dict[str, str]:
+    """The environment of a shopsync process that syncs from the simulator into the database."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("SHOPSYNC_")}
+    return kept | {
+        "SHOPSYNC_DATABASE_URL": database_url,
+        "SHOPSYNC_ENCRYPTION_KEY": ENCRYPTION_KEY,
+        "SHOPSYNC_API_URL": simulator_url,
+        "SHOPSYNC_AUTH_URL": simulator_url,
+        "SHOPSYNC_APP_KEY": options.app_key,
+        "SHOPSYNC_APP_SECRET": options.app_secret,
+        "SHOPSYNC_WEB__PORT": "0",
+    }
+
+
+@asynccontextmanager
+async def connected_app(settings: Settings, simulator: RunningSimulator) -> AsyncIterator[App]:
+    """The application with every seller of the simulator connected."""
+    async with open_app(settings) as app:
+        for consent in simulator.simulation.accounts.consents.values():
+            await app.onboarding.connect(next(iter(consent.codes)), app="default")
+        yield app
+
+
+async def execute(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
