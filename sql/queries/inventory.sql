@@ -1,3 +1,6 @@
+-- The store statements expect a session with enable_seqscan = off. A plan that was cached while a table
+-- was tiny reads the whole table for every record, and stays cached while the table grows.
+
 -- name: store_inventory
 -- $1 shop_id, $2 records (JSON array as Inventory Search sends it: one element per product, each with
 -- a product_id and all its SKUs), $3 fetched_at, $4 scrubbed (product ids whose text was scrubbed).

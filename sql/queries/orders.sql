@@ -1,3 +1,6 @@
+-- The store statements expect a session with enable_seqscan = off. A plan that was cached while a table
+-- was tiny reads the whole table for every record, and stays cached while the table grows.
+
 -- name: store_orders
 -- $1 shop_id, $2 records (JSON array of orders as Get Order List sends them, each with an id),
 -- $3 fetched_at, $4 scrubbed (ids of the records whose text was scrubbed).

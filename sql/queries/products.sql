@@ -1,3 +1,6 @@
+-- The store statements expect a session with enable_seqscan = off. A plan that was cached while a table
+-- was tiny reads the whole table for every record, and stays cached while the table grows.
+
 -- name: product_ids
 -- $1 shop_id. The products of the shop that are not deleted, in the order of their ids.
 SELECT p.product_id

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from sync.simulator.replies import RefusedError, Reply, refuse, succeed
+from sync.simulator.replies import RefusedError, Reply, frame, refuse
 from sync.simulator.simulation import Simulation
 
 _PAGE = """<!doctype html>
@@ -77,7 +77,8 @@ def answer_token_call(kind: str, query: Mapping[str, str], simulation: Simulatio
     except RefusedError as refused:
         simulation.meter.codes[refused.code] += 1
         return refuse(refused, request_id)
-    return succeed(msgspec.json.encode(data), request_id)
+    before, after = frame(request_id)
+    return Reply(before + msgspec.json.encode(data) + after)
 
 
 def _link(query: Mapping[str, str], open_id: str, allow: str, label: str) -> str:

@@ -87,10 +87,10 @@ def scope_missing(call: Call, params: Params) -> Reply:
     raise RefusedError(105005)
 
 
-@fault("answer")
+@fault("answer", code=36009043)
 def shop_inactive(call: Call, params: Params) -> Reply:
-    """36009043: the shop is inactive."""
-    raise RefusedError(36009043)
+    """36009043: the shop is inactive; with code 36009044 the seller is."""
+    raise RefusedError(int(params["code"]))
 
 
 @fault("answer")

@@ -11,7 +11,7 @@ from sync.simulator.calls import Call
 from sync.simulator.options import SimulatorOptions
 from sync.simulator.order_calls import get_orders, search_orders
 from sync.simulator.product_calls import get_product, list_warehouses, search_inventory, search_products
-from sync.simulator.replies import RefusedError, Reply, succeed
+from sync.simulator.replies import RefusedError, Reply, frame
 from sync.simulator.searches import Page, Pager
 from sync.simulator.shop_calls import list_active_shops, list_authorized_shops
 from sync.simulator.simulation import Simulation
@@ -90,10 +90,11 @@ def answer(call: Call, simulation: Simulation) -> Reply:
     if call.shop is not None:
         simulation.settle(call.shop)
     made = endpoint.handler(call, simulation.options, simulation.pager)
+    before, after = frame(call.request_id)
     if isinstance(made, bytes):
-        return succeed(made, call.request_id)
+        return Reply(before + made + after)
     simulation.faults.change_page(call, made)
-    return succeed(made.encode(), call.request_id)
+    return Reply(made.render(before, after))
 
 
 def _over_limit(options: SimulatorOptions) -> RefusedError:

@@ -39,7 +39,6 @@ class SimulatorOptions:
     product_cap: int = 10_000
     all_includes_deleted: bool = False
     expired_token_status: Literal[200, 401] = 401
-    internal_error_status: Literal[200, 500] = 200
     limited_status: Literal[200, 429] = 429
     revoked_code: Literal[36009004, 101000, 105002] = 36009004
     unknown_cipher_code: Literal[36009004, 101000] = 101000

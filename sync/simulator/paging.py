@@ -72,7 +72,7 @@ class SealedTokens:
 
     def _veil(self, nonce: bytes, text: bytes) -> bytes:
         mask = hashlib.blake2b(nonce, key=self.secret, digest_size=len(text)).digest()
-        return bytes(a ^ b for a, b in zip(text, mask, strict=True))
+        return (int.from_bytes(text, "big") ^ int.from_bytes(mask, "big")).to_bytes(len(text), "big")
 
     def _seal(self, text: bytes) -> bytes:
         return hashlib.blake2b(text, key=self.secret, digest_size=_SEAL_BYTES, person=b"seal").digest()

@@ -72,9 +72,9 @@ class RefusedError(Exception):
         super().__init__(f"{code} {self.message}")
 
 
-def succeed(data: bytes, request_id: str) -> Reply:
-    """The success envelope around already encoded ``data``; keys are alphabetical, as in real bodies."""
-    return Reply(b'{"code":0,"data":%b,"message":"Success","request_id":"%b"}' % (data, request_id.encode()))
+def frame(request_id: str) -> tuple[bytes, bytes]:
+    """What the success envelope has before and after its data; keys are alphabetical, as in real bodies."""
+    return b'{"code":0,"data":', b',"message":"Success","request_id":"%b"}' % request_id.encode()
 
 
 def refuse(refused: RefusedError, request_id: str) -> Reply:

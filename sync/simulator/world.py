@@ -52,10 +52,19 @@ class World:
     shop_by_cipher: dict[str, Shop] = field(default_factory=dict)
     makers: dict[str, ProductMaker] = field(default_factory=dict)
     order_makers: dict[str, OrderMaker] = field(default_factory=dict)
+    _by_seller: dict[str, list[Shop]] = field(default_factory=dict)
 
     def shops_of(self, open_id: str) -> list[Shop]:
         """The shops that an authorization of this seller covers."""
-        return [shop for shop in self.shops.values() if shop.seller.open_id == open_id]
+        return self._by_seller.get(open_id, [])
+
+    def add(self, shop: Shop) -> None:
+        """The shop can be found by id, by cipher, and with its seller, known from the first shop on."""
+        if shop.seller.open_id not in self._by_seller:
+            self.sellers.append(shop.seller)
+        self.shops[shop.shop_id] = shop
+        self.shop_by_cipher[shop.cipher] = shop
+        self._by_seller.setdefault(shop.seller.open_id, []).append(shop)
 
 
 def build_world(
@@ -71,20 +80,22 @@ def build_world(
     """A world that is the same for the same arguments, with a history that ends at ``now``.
 
     The first shop's flash sale is part of its ``orders_per_shop``: at most half of them share one
-    minute of creation, and one minute of last update.
+    minute of creation, and one minute of last update. Raises ValueError for orders without products.
     """
+    if orders_per_shop and not products_per_shop:
+        raise ValueError("a shop without products has no orders: ask for products_per_shop of at least 1")
     rng = random.Random(seed)
     world = World(rng=rng, ids=Identifiers(rng))
     end = int(time.time() if now is None else now)
     for place in range(shops):
-        shop = _add_shop(world, place)
+        shop = _add_shop(world, place, buyers=min(max(orders_per_shop // 8, 12), 300))
         _fill_catalog(world, shop, products_per_shop, history_days=history_days, now=end)
         flash = min(flash_sale_orders, orders_per_shop // 2) if place == 0 else 0
         _fill_orders(world, shop, orders_per_shop, flash=flash, history_days=history_days, now=end)
     return world
 
 
-def _add_shop(world: World, place: int) -> Shop:
+def _add_shop(world: World, place: int, buyers: int) -> Shop:
     market = MARKETS[place % len(MARKETS)]
     seller = _seller_for(world, market, place)
     shop = Shop(
@@ -96,29 +107,22 @@ def _add_shop(world: World, place: int) -> Shop:
         seller=seller,
         market=market,
         warehouses=make_warehouses(market, seller.seller_type, world.ids, world.rng),
-        buyers=make_buyers(market, 300, world.ids, world.rng),
+        buyers=make_buyers(market, buyers, world.ids, world.rng),
     )
-    world.shops[shop.shop_id] = shop
-    world.shop_by_cipher[shop.cipher] = shop
+    world.add(shop)
     return shop
 
 
 def _seller_for(world: World, market: Market, place: int) -> Seller:
-    cross_border = market.region in _CROSS_BORDER_REGIONS
-    round_no = place // len(MARKETS) + 1
-    name = (
-        f"Shenzhen Starlight Trading {round_no}"
-        if cross_border
-        else f"{_SHOP_NAMES[place % len(MARKETS)]} Ltd {round_no}"
-    )
-    for seller in world.sellers:
-        if cross_border and seller.name == name:
-            return seller
-    region = "CN" if cross_border else market.region
-    seller_type = "CROSS_BORDER" if cross_border else "LOCAL"
-    seller = Seller(open_id=str(world.ids.take("seller")), name=name, region=region, seller_type=seller_type)
-    world.sellers.append(seller)
-    return seller
+    """One cross-border seller for each round of the markets; every other shop has a seller of its own."""
+    turn = place // len(MARKETS) + 1
+    if market.region not in _CROSS_BORDER_REGIONS:
+        name = f"{_SHOP_NAMES[place % len(MARKETS)]} Ltd {turn}"
+        return Seller(str(world.ids.take("seller")), name, market.region, "LOCAL")
+    name = f"Shenzhen Starlight Trading {turn}"
+    if world.sellers and world.sellers[-1].name == name:
+        return world.sellers[-1]
+    return Seller(str(world.ids.take("seller")), name, "CN", "CROSS_BORDER")
 
 
 def _fill_catalog(world: World, shop: Shop, count: int, *, history_days: int, now: int) -> None:

@@ -28,8 +28,10 @@ SEVERAL_MEANINGS = 36009004
 # A development shop may be asked only so often an hour; the next hour helps, a short wait does not.
 HOURLY_CAP = 36009037
 
+_TRANSIENT = {36009003, 36009007, 25020008}
+# The endpoints' own words for "failed to fetch" and "internal error".
 # "10006402": documented as "permission denied" in 2025 and as "internal error" in 2026.
-_TRANSIENT = {36009003, 36009007, 10037002, 10037003, 10037004, 10006402, 25020008}
+_TRANSIENT |= {10002014, 10002015, 10006402, 10037002, 10037003, 10037004, 12001000, 12052881, 33001002}
 _TOKEN = {105001, 105002, 105003, 105004}
 _RESULT_TOO_BIG = {12052180, 12019015, 12019120}
 _NEEDS_REAUTH = {36004001, 36004005}
@@ -47,9 +49,11 @@ def classify(*, status: int, code: int | None, message: str, retry_after_s: floa
         return RequestError(text, code=code)
     if code == SEVERAL_MEANINGS:
         return _classify_message(text, message, code)
-    if status >= 500:
+    error = _classify_code(code, text)
+    # A code that nobody has documented says less than the status of a broken server.
+    if status >= 500 and isinstance(error, BadRequestError):
         return RequestError(text, code=code)
-    return _classify_code(code, text)
+    return error
 
 
 def _classify_code(code: int, text: str) -> SyncError:

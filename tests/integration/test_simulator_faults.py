@@ -39,6 +39,7 @@ async def _with(fault: str, **wanted: Any) -> Answer:
         ("revoked", {"code": 101000}, 401, 101000),
         ("scope_missing", {}, 401, 105005),
         ("shop_inactive", {}, 401, 36009043),
+        ("shop_inactive", {"code": 36009044}, 401, 36009044),
         ("bad_signature", {}, 401, 106001),
         ("retired_version", {}, 400, 36009014),
         ("ip_denied", {}, 401, 36009033),

@@ -7,11 +7,11 @@ import socket
 from urllib.parse import quote
 
 import pytest
-from web_probe import Browser, Serve, Shops
 
 from sync.errors import SettingsError
+from tests.web_probe import Browser, Serve, Shops
 
-pytest_plugins = ("web_fixtures",)
+pytest_plugins = ("tests.web_fixtures",)
 
 TOKEN = 'a token; with "every" kind of character é'
 

@@ -6,9 +6,10 @@ import html
 import re
 
 import pytest
-from web_probe import Browser, Serve, Shops
 
-pytest_plugins = ("web_fixtures",)
+from tests.web_probe import Browser, Serve, Shops
+
+pytest_plugins = ("tests.web_fixtures",)
 
 
 def seen(page: str) -> str:

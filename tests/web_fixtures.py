@@ -3,44 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
-from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
 import asyncpg
 import pytest
-from web_probe import STREAMS, Browser, Serve, Shops
 
 from sync.settings import load_settings
-from sync.store.migrations import migrate
 from sync.store.pool import Database
 from sync.store.status import Status
 from sync.web.server import WebServer
-
-pytest_plugins = ("mapping_fixtures",)
-
-
-def _with_database(url: str, name: str) -> str:
-    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+from tests.support import execute, with_database
+from tests.web_probe import STREAMS, Browser, Serve, Shops
 
 
 @pytest.fixture(scope="session")
-def web_url(mapping_server: str) -> Iterator[str]:
-    """A database of its own with the tables of this version."""
-
-    async def run(url: str, sql: str) -> None:
-        connection = await asyncpg.connect(url)
-        await (connection.execute(sql) if sql else migrate(connection))
-        await connection.close()
-
-    name = f"shopsync_web_{os.getpid()}"
-    asyncio.run(run(mapping_server, f"CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0"))
-    url = _with_database(mapping_server, name)
-    asyncio.run(run(url, ""))
-    yield url
-    asyncio.run(run(mapping_server, f"DROP DATABASE {name} WITH (FORCE)"))
+def web_url(server_url: str, template: str) -> Iterator[str]:
+    """One database at this version for all tests of the web server: they only look at it."""
+    name = f"shopsync_web_{uuid.uuid4().hex[:12]}"
+    asyncio.run(execute(server_url, f"CREATE DATABASE {name} TEMPLATE {template}"))
+    yield with_database(server_url, name)
+    asyncio.run(execute(server_url, f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 @pytest.fixture
@@ -57,9 +42,9 @@ async def shops(web_url: str) -> AsyncIterator[Shops]:
 @pytest.fixture
 async def bereft(shops: Shops, serve: Serve, web_url: str) -> Browser:
     """Looks at a server whose database went away after it had started."""
-    name = f"doomed_{os.getpid()}"
+    name = f"doomed_{uuid.uuid4().hex[:12]}"
     await shops.connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")
-    browser = await serve(url=_with_database(web_url, name))
+    browser = await serve(url=with_database(web_url, name))
     await shops.connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
     return browser
 
