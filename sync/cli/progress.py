@@ -9,22 +9,19 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn
-from rich.text import Text
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Column
 
 from sync.cli.upkeep import duration
 from sync.engine.requests import RunReport
 
 _REFRESH_S = 0.25
 _PLAIN_EVERY_S = 5.0
-
-
-class _Detail(ProgressColumn):
-    """Rows, requests per second and the time left, in one readable piece."""
-
-    def render(self, task: Task) -> Text:
-        detail = str(task.fields.get("detail", ""))
-        return Text(detail)
+# Beyond this many shops a bar for each would fill the screen: one bar stands for all.
+_MOST_BARS = 12
+# Before that much is known a forecast would only frighten.
+_FORECAST_AFTER_S = 3.0
+_FORECAST_AFTER_SHARE = 0.02
 
 
 @asynccontextmanager
@@ -40,52 +37,54 @@ async def shown(reports: Sequence[RunReport]) -> AsyncIterator[None]:
 
 
 async def _bars(reports: Sequence[RunReport]) -> None:
-    console = Console(stderr=True)
+    groups = [[report] for report in reports] if len(reports) <= _MOST_BARS else [list(reports)]
     columns = (
-        TextColumn("{task.description}", style="bold"),
-        BarColumn(bar_width=28),
+        TextColumn("{task.description}", style="bold", table_column=Column(no_wrap=True, max_width=28)),
+        BarColumn(bar_width=20),
         TextColumn("{task.percentage:>3.0f}%"),
-        _Detail(),
-        TimeElapsedColumn(),
+        TextColumn("{task.fields[detail]}", table_column=Column(no_wrap=True)),
     )
     started = time.monotonic()
-    with Progress(*columns, console=console, refresh_per_second=4) as progress:
-        bars: dict[tuple[int, str], TaskID] = {}
-        for index, report in enumerate(reports):
-            for stream in report.streams:
-                label = f"{report.name or report.shop_id}  {stream}"
-                bars[index, stream] = progress.add_task(label, total=None, detail="")
+    with Progress(*columns, console=Console(stderr=True), refresh_per_second=4) as progress:
+        bars = [progress.add_task(_name(group), total=None, detail="") for group in groups]
         try:
             while True:
-                _draw(progress, bars, reports, time.monotonic() - started)
+                _draw(progress, bars, groups, time.monotonic() - started)
                 await asyncio.sleep(_REFRESH_S)
         finally:
-            _draw(progress, bars, reports, time.monotonic() - started)
+            _draw(progress, bars, groups, time.monotonic() - started)
 
 
 def _draw(
-    progress: Progress, bars: dict[tuple[int, str], TaskID], reports: Sequence[RunReport], elapsed_s: float
+    progress: Progress, bars: Sequence[TaskID], groups: Sequence[Sequence[RunReport]], elapsed_s: float
 ) -> None:
-    for (index, stream), bar in bars.items():
-        report = reports[index]
-        state = report.streams[stream]
-        tally = state.tally
-        total = max(state.expected, state.done) or None
-        if state.finished:
-            total = max(state.done, 1)
-        rate = f"{tally.requests / elapsed_s:.1f} req/s" if elapsed_s > 1 and tally.requests else ""
-        left_s = _time_left(state.done, state.expected, elapsed_s)
-        left = f"{duration(left_s)} left" if left_s is not None and not state.finished else ""
-        rows = f"{state.done:,} rows"
-        if report.outcome == "busy":
-            rows = "waiting: another process syncs this shop"
+    for bar, group in zip(bars, groups, strict=True):
+        done, expected = _count(group)
+        finished = all(state.finished for report in group for state in report.streams.values())
         progress.update(
             bar,
-            completed=total if state.finished else state.done,
-            total=total,
-            description=f"{report.name or report.shop_id}  {stream}",
-            detail="  ".join(part for part in (rows, rate if not state.finished else "", left) if part),
+            description=_name(group),
+            completed=1 if finished else done,
+            total=1 if finished else expected or None,
+            detail=_describe(group, elapsed_s, finished=finished),
         )
+
+
+def _name(group: Sequence[RunReport]) -> str:
+    return (group[0].name or group[0].shop_id) if len(group) == 1 else f"{len(group)} shops"
+
+
+def _describe(group: Sequence[RunReport], elapsed_s: float, *, finished: bool) -> str:
+    if all(report.outcome == "busy" for report in group):
+        return "waits: another process syncs this shop"
+    done, expected = _count(group)
+    if finished:
+        return f"{done:,} rows"
+    parts = [f"{done:,} of {expected:,} rows", requests_per_second(group, elapsed_s)]
+    left_s = _time_left(done, expected, elapsed_s)
+    if left_s is not None:
+        parts.append(f"{duration(left_s)} left")
+    return ", ".join(parts)
 
 
 async def _lines(reports: Sequence[RunReport]) -> None:
@@ -93,22 +92,17 @@ async def _lines(reports: Sequence[RunReport]) -> None:
     while True:
         await asyncio.sleep(_PLAIN_EVERY_S)
         elapsed_s = time.monotonic() - started
-        print(summary_line(reports, elapsed_s), file=sys.stderr, flush=True)
+        line = _describe(reports, elapsed_s, finished=False)
+        waiting = sum(report.outcome == "busy" for report in reports)
+        if 0 < waiting < len(reports):
+            line += f", {waiting} shops wait for another process"
+        print(line, file=sys.stderr, flush=True)
 
 
-def summary_line(reports: Sequence[RunReport], elapsed_s: float) -> str:
-    """Rows, rate and time left of all reports together."""
-    states = [state for report in reports for state in report.streams.values()]
-    done = sum(state.done for state in states)
-    expected = sum(max(state.expected, state.done) for state in states)
-    left_s = _time_left(done, expected, elapsed_s)
-    line = f"{done:,} of {expected:,} rows, {requests_per_second(reports, elapsed_s)}"
-    if left_s is not None:
-        line += f", {duration(left_s)} left"
-    waiting = sum(report.outcome == "busy" for report in reports)
-    if waiting:
-        line += f", {waiting} shops wait for another process"
-    return line
+def _count(group: Sequence[RunReport]) -> tuple[int, int]:
+    """Rows done, and rows expected as far as TikTok's counts are in."""
+    states = [state for report in group for state in report.streams.values()]
+    return sum(s.done for s in states), sum(max(s.expected, s.done) for s in states)
 
 
 def requests_per_second(reports: Sequence[RunReport], elapsed_s: float) -> str:
@@ -118,6 +112,6 @@ def requests_per_second(reports: Sequence[RunReport], elapsed_s: float) -> str:
 
 
 def _time_left(done: int, expected: int, elapsed_s: float) -> float | None:
-    if done <= 0 or expected <= done or elapsed_s < 1:
+    if elapsed_s < _FORECAST_AFTER_S or not _FORECAST_AFTER_SHARE * expected < done < expected:
         return None
     return elapsed_s * (expected - done) / done

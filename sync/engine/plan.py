@@ -8,7 +8,7 @@ from sync.model import Window, whole_second
 
 # Rows that one walk reads in a row. Large enough that the half-empty last page and the counting
 # page weigh little, small enough that a walk is over before much has moved under it.
-LEAF_ROWS = 1_000
+LEAF_ROWS = 2_000
 _MOST_PARTS = 48
 
 
@@ -18,13 +18,13 @@ def is_too_big(total: int | None, window: Window) -> bool:
 
 
 def cut(window: Window, total: int | None) -> list[Window]:
-    """Windows that tile this one, so many that each should hold about half a leaf's rows.
+    """Windows that tile this one, so many that each would hold a leaf's rows were they spread evenly.
 
-    Without a count the window is halved.
+    They are not: a part that is still too big is cut again. More parts at once would leave more
+    half-empty last pages. Without a count, or with one that fits, the window is halved.
     """
-    if total is None or total <= LEAF_ROWS:
-        return window.cut(2)
-    return window.cut(min(_MOST_PARTS, -(-2 * total // LEAF_ROWS)))
+    parts = 2 if total is None else total // LEAF_ROWS + 1
+    return window.cut(min(_MOST_PARTS, max(2, parts)))
 
 
 def horizon(now: datetime, *, settle_s: float) -> datetime:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -11,6 +11,7 @@ import structlog
 from sync.clock import utc_now
 from sync.engine import plan
 from sync.engine.api import ShopApi
+from sync.engine.requests import StreamProgress
 from sync.engine.walk import Step, Walk
 from sync.errors import BadRequestError, PageTokenError, SliceError, SliceTooBigError
 from sync.model import Batch, Page, Slice, Tally, Whole, Window
@@ -31,30 +32,26 @@ class _Account:
     """What a slice has cost and found so far."""
 
     started_at: datetime
-    stream: Tally
-    on_total: Callable[[int], None]
+    progress: StreamProgress
     tally: Tally = field(default_factory=Tally)
-    rows: int = 0
+    shown: int = 0
     walks: int = 0
     settled_until: datetime | None = None
 
     def note(self, tally: Tally) -> None:
         """Counts for the slice and, so that progress is seen at once, for its stream."""
         self.tally.add(tally)
-        self.stream.add(tally)
+        self.progress.tally.add(tally)
+
+    def show(self, rows: int) -> None:
+        """So many rows more, or fewer, count as done."""
+        self.shown += rows
+        self.progress.done += rows
 
     def settle(self, until: datetime) -> None:
         """The earliest of all walks counts: the slice is as settled as its least settled part."""
         if self.settled_until is None or until < self.settled_until:
             self.settled_until = until
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The slices to read instead, or the rows that the closed slice holds."""
-
-    parts: tuple[Slice, ...]
-    rows: int
 
 
 class SliceSync:
@@ -75,35 +72,40 @@ class SliceSync:
             divisible=not isinstance(stream.slicing, WholeList),
         )
 
-    async def sync(self, slice_: Slice, tally: Tally, *, on_total: Callable[[int], None]) -> Outcome:
-        """What is left to read instead of this slice; nothing when it is stored and closed.
+    async def sync(self, slice_: Slice, progress: StreamProgress, *, is_root: bool) -> Sequence[Slice]:
+        """The slices to read instead; none when this one is stored and closed.
 
-        ``tally`` grows while it runs; ``on_total`` hears TikTok's first count of the slice. Raises
-        SliceError when the slice must be left for another time.
+        ``progress`` grows while it runs; a root slice also adds TikTok's first count of it to what
+        is expected. Raises SliceError when the slice must be left for another time.
         """
-        account = _Account(started_at=utc_now(), stream=tally, on_total=on_total)
-        parts: Sequence[Slice]
-        if isinstance(slice_, Window):
-            parts = await self._sync_window(slice_, account)
-        elif isinstance(slice_, Batch):
-            parts = await self._sync_batch(slice_, account)
-        else:
-            await self._sync_whole(slice_, account)
-            parts = ()
-        return Outcome(parts=tuple(parts), rows=0 if parts else account.rows)
+        account = _Account(started_at=utc_now(), progress=progress)
+        parts: Sequence[Slice] = ()
+        is_done = False
+        try:
+            if isinstance(slice_, Window):
+                parts = await self._sync_window(slice_, account, is_root=is_root)
+            elif isinstance(slice_, Batch):
+                parts = await self._sync_batch(slice_, account)
+            else:
+                await self._sync_whole(slice_, account)
+            is_done = not parts
+        finally:
+            if not is_done:
+                account.show(-account.shown)
+        return parts
 
-    async def _sync_window(self, window: Window, account: _Account) -> list[Window]:
+    async def _sync_window(self, window: Window, account: _Account, *, is_root: bool) -> list[Window]:
         if not isinstance(self._stream.slicing, TimeWindows):
             raise TypeError(f"{self._stream.name} has no windows")
         *others, last = self._stream.slicing.bodies(window)
         for body in others:
-            parts = await self._walk_until_sure(window, body, account, closes=False)
+            parts = await self._walk_until_sure(window, body, account, is_root=is_root, closes=False)
             if parts:
                 return parts
-        return await self._walk_until_sure(window, last, account, closes=True)
+        return await self._walk_until_sure(window, last, account, is_root=is_root, closes=True)
 
     async def _walk_until_sure(
-        self, window: Window, body: Body, account: _Account, *, closes: bool
+        self, window: Window, body: Body, account: _Account, *, is_root: bool, closes: bool
     ) -> list[Window]:
         previous: Walk | None = None
         for attempt in range(1, _MOST_WALKS + 1):
@@ -111,8 +113,9 @@ class SliceSync:
             started = self._api.clock.now()
             walk = Walk(self._stream.page_size or 1)
             try:
-                final_page = await self._walk(window, body, walk, account, is_first=attempt == 1)
+                final_page = await self._walk(window, body, walk, account, counts=is_root and attempt == 1)
             except PageTokenError as error:
+                account.show(-len(walk.seen))
                 log.info("walk_restarted", stream=self._stream.name, window=str(window), reason=str(error))
                 continue
             except SliceTooBigError as error:
@@ -123,6 +126,7 @@ class SliceSync:
                 await self._finish(window, final_page, account, walk, verdict if closes else None)
                 return []
             await self._write(final_page, account)
+            account.show(-len(walk.seen))
             if attempt >= _CUT_AFTER_WALKS and window.seconds > 1:
                 return await self._cut(window, account, walk, walk.last_total)
             previous = walk
@@ -130,19 +134,19 @@ class SliceSync:
             f"{self._stream.name} {window} kept changing through {_MOST_WALKS} walks; it is read again later"
         )
 
-    async def _walk(
-        self, window: Window, body: Body, walk: Walk, account: _Account, *, is_first: bool
-    ) -> Page:
+    async def _walk(self, window: Window, body: Body, walk: Walk, account: _Account, *, counts: bool) -> Page:
         """The last page, not yet written; all before it are."""
         token: str | None = None
         while True:
             page = await self._fetch(body, account, token)
-            if walk.pages == 0 and is_first and page.total is not None:
-                account.on_total(page.total)
+            if walk.pages == 0 and counts:
+                account.progress.expected += page.total or 0
             if walk.pages == 0 and plan.is_too_big(page.total, window):
                 await self._write(page, account)
                 raise SliceTooBigError("more rows than one walk should read", total=page.total)
+            seen = len(walk.seen)
             step = walk.take(page)
+            account.show(len(walk.seen) - seen)
             if step is Step.END:
                 return page
             await self._write(page, account)
@@ -173,6 +177,7 @@ class SliceSync:
             await self._sink.refuse(self._target, batch.keys[0], lease=self._lease, reason=str(error))
             return []
         walk.take(page)
+        account.show(len(walk.seen))
         await self._finish(batch, page, account, walk, "whole")
         return []
 
@@ -181,7 +186,8 @@ class SliceSync:
         account.walks = 1
         page = await self._fetch(None, account, None)
         walk.take(page)
-        account.on_total(len(walk.seen))
+        account.progress.expected += len(walk.seen)
+        account.show(len(walk.seen))
         await self._finish(whole, page, account, walk, "whole")
 
     async def _fetch(self, body: Body | None, account: _Account, token: str | None) -> Page:
@@ -204,7 +210,6 @@ class SliceSync:
         covers: bool = True,
     ) -> None:
         """The page is written; with a verdict its transaction also closes the slice."""
-        account.rows += len(walk.seen)
         if verdict is None:
             if page is not None:
                 await self._write(page, account)

@@ -129,7 +129,7 @@ class StreamSync:
         if isinstance(slicing, TimeWindows):
             if since < until:
                 for gap in await self._cursors.gaps(self._shop_id, self._stream.name, Window(since, until)):
-                    self._push(gap, root=True)
+                    self._push(gap, is_root=True)
             return
         self._swept = until
         if isinstance(slicing, ParentKeys):
@@ -137,9 +137,9 @@ class StreamSync:
             keys = [str(row[0]) for row in rows]
             self._progress.expected += len(keys)
             for start in range(0, len(keys), slicing.size):
-                self._push(Batch(tuple(keys[start : start + slicing.size])), root=False)
+                self._push(Batch(tuple(keys[start : start + slicing.size])), is_root=False)
         else:
-            self._push(Whole(), root=True)
+            self._push(Whole(), is_root=True)
 
     async def _finish_pass(self) -> None:
         if self._swept is not None and not self.failures:
@@ -148,36 +148,31 @@ class StreamSync:
         self._progress.finished = True
         self._round.finish(self._stream.name)
 
-    def _push(self, slice_: Slice, *, root: bool) -> None:
+    def _push(self, slice_: Slice, *, is_root: bool) -> None:
         # Newest first, so that dashboards fill from today backwards.
         rank = -epoch(slice_.until) if isinstance(slice_, Window) else 0
-        heapq.heappush(self._queue, (rank, next(self._order), slice_, root))
+        heapq.heappush(self._queue, (rank, next(self._order), slice_, is_root))
 
     async def _start_next(self, group: asyncio.TaskGroup) -> None:
         """Starts a slice once the pacer has nothing to do: more at a time would only slow each walk."""
         await self._pacer.wait_until_idle()
         if not self._queue or self._round.stopping.is_set():
             return
-        _, _, slice_, root = heapq.heappop(self._queue)
+        _, _, slice_, is_root = heapq.heappop(self._queue)
         self._active += 1
-        group.create_task(self._sync(slice_, root=root))
+        group.create_task(self._sync(slice_, is_root=is_root))
         # Its first request shows at the pacer about then; deciding earlier would start too many.
         await asyncio.sleep(1 / self._pacer.rate)
 
-    async def _sync(self, slice_: Slice, *, root: bool) -> None:
-        def hear_total(total: int) -> None:
-            if root:
-                self._progress.expected += total
-
+    async def _sync(self, slice_: Slice, *, is_root: bool) -> None:
         try:
-            outcome = await self._slices.sync(slice_, self._progress.tally, on_total=hear_total)
+            parts = await self._slices.sync(slice_, self._progress, is_root=is_root)
         except (SliceError, RequestError) as error:
             log.warning("slice_left", shop_id=self._shop_id, stream=self._stream.name, reason=str(error))
             self.failures.append(f"{self._stream.name} {slice_}: {error}")
         else:
-            for part in outcome.parts:
-                self._push(part, root=False)
-            self._progress.done += outcome.rows
+            for part in parts:
+                self._push(part, is_root=False)
         finally:
             self._active -= 1
             self._wake.set()

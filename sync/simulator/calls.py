@@ -53,7 +53,7 @@ class Call:
             size = min(max(size, 1), 100)
         return self.page_size_override or size
 
-    def choice(self, name: str, default: str, allowed: tuple[str, ...]) -> str:
+    def choice(self, name: str, default: str, *, allowed: tuple[str, ...]) -> str:
         """A query parameter that must be one of ``allowed``."""
         value = self.query.get(name, default)
         if value not in allowed:

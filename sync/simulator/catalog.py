@@ -72,13 +72,13 @@ _TAILS = {
 }
 
 
-def compose_title(good: Good, region: str, rng: random.Random) -> str:
+def compose_title(good: Good, region: str, *, rng: random.Random) -> str:
     """A listing title for this market: brand, praise, noun and the market's favourite ending."""
     parts = (rng.choice(_BRANDS), rng.choice(_MOODS), good.noun, rng.choice(_TAILS[region]))
     return " ".join(part for part in parts if part)
 
 
-def compose_variants(good: Good, count: int, rng: random.Random) -> list[tuple[tuple[str, str], ...]]:
+def compose_variants(good: Good, count: int, *, rng: random.Random) -> list[tuple[tuple[str, str], ...]]:
     """At most ``count`` different variants, each as (attribute, value) pairs."""
     variants: list[tuple[tuple[str, str], ...]] = [()]
     for name, values in good.axes:

@@ -28,7 +28,8 @@ def show_consent(query: Mapping[str, str], simulation: Simulation) -> Reply:
         seller = consent.seller
         shops = ", ".join(escape(shop.name) for shop in simulation.world.shops_of(seller.open_id))
         links = " ".join(
-            _link(query, seller.open_id, *answer) for answer in (("1", "Allow"), ("0", "Refuse"))
+            _link(query, seller.open_id, allow=allow, label=label)
+            for allow, label in (("1", "Allow"), ("0", "Refuse"))
         )
         items.append(f"<li><b>{escape(seller.name)}</b> ({escape(seller.region)}): {shops}<br>{links}</li>")
     return _page(
@@ -59,7 +60,9 @@ def decide(query: Mapping[str, str], simulation: Simulation) -> Reply:
     return Reply(b"", 302, {"Location": location}, "text/html")
 
 
-def answer_token_call(kind: str, query: Mapping[str, str], simulation: Simulation, request_id: str) -> Reply:
+def answer_token_call(
+    kind: str, query: Mapping[str, str], *, simulation: Simulation, request_id: str
+) -> Reply:
     """The envelope of token/get or token/refresh; every failure comes with status 200.
 
     An unknown app or a wrong secret is 98001006, a missing parameter or another grant type 98001004.
@@ -81,7 +84,7 @@ def answer_token_call(kind: str, query: Mapping[str, str], simulation: Simulatio
     return Reply(before + msgspec.json.encode(data) + after)
 
 
-def _link(query: Mapping[str, str], open_id: str, allow: str, label: str) -> str:
+def _link(query: Mapping[str, str], open_id: str, *, allow: str, label: str) -> str:
     state = query.get("state", "")
     asked = {"service_id": query["service_id"], "state": state, "seller": open_id, "allow": allow}
     return f'<a href="/open/authorize/decision?{escape(urlencode(asked))}">{label}</a>'

@@ -15,7 +15,7 @@ from sync.simulator.shops import Shop
 from sync.simulator.simulation import Simulation
 
 _CHUNK_ROWS = 400
-Handler = Callable[[dict[str, str], Any], Awaitable[Any] | Any]
+Handler = Callable[[dict[str, str], dict[str, Any]], Awaitable[object] | object]
 
 
 class _WrongError(ValueError):
@@ -67,7 +67,7 @@ class Control:
         if method == "POST" and len(parts) == 3:
             kind, item, verb = parts
             if kind == "sellers" and verb in ("revoke", "scopes"):
-                return lambda query, body: self._change_seller(item, verb, body)
+                return lambda query, body: self._change_seller(item, verb, body=body)
             if kind == "shops" and verb in ("activate", "deactivate", "cipher"):
                 return lambda query, body: self._change_shop(item, verb)
         raise KeyError(f"{method} /_sim/{name}")
@@ -125,7 +125,7 @@ class Control:
         self._simulation.options = self._simulation.options.changed(body)
         return self._simulation.options
 
-    def _change_seller(self, open_id: str, verb: str, body: dict[str, Any]) -> dict[str, Any]:
+    def _change_seller(self, open_id: str, verb: str, *, body: dict[str, Any]) -> dict[str, Any]:
         consent = self._simulation.accounts.consents[open_id]
         if verb == "revoke":
             self._simulation.accounts.revoke(open_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from aiohttp import web
 
@@ -16,11 +16,24 @@ Params = dict[str, Any]
 Kind = Literal["answer", "page", "record", "reply", "wire", "size", "clock"]
 Answer = Callable[[Call, Params], Reply]
 PageChange = Callable[[Page, Params], None]
-RecordChange = Callable[[bytes, str, Params], bytes]
 ReplyChange = Callable[[Reply, Params], Reply]
+Mark = Callable[[], None]
 Send = Callable[[web.BaseRequest, Reply], Awaitable[web.StreamResponse]]
-Wire = Callable[[web.BaseRequest, Reply, Params, Send], Awaitable[web.StreamResponse]]
-Function = TypeVar("Function", bound=Callable[..., Any])
+Function = TypeVar("Function", bound=Callable[..., object])
+
+
+class RecordChange(Protocol):
+    """Makes another record of one; ``key`` is the name of the list it is in."""
+
+    def __call__(self, row: bytes, *, key: str, params: Params) -> bytes: ...
+
+
+class Wire(Protocol):
+    """Sends a reply in its own way; ``send`` is the ordinary one."""
+
+    async def __call__(
+        self, request: web.BaseRequest, reply: Reply, *, params: Params, send: Send
+    ) -> web.StreamResponse: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +44,6 @@ class Fault:
     kind: Kind
     description: str
     defaults: Params
-    function: Callable[..., Any]
 
     def read_params(self, given: Params) -> Params:
         """The parameters with defaults filled in. Raises ValueError for an unknown or ill-typed one."""
@@ -51,14 +63,49 @@ class Fault:
 
 
 FAULTS: dict[str, Fault] = {}
+ANSWERS: dict[str, Answer] = {}
+PAGE_CHANGES: dict[str, PageChange] = {}
+RECORD_CHANGES: dict[str, RecordChange] = {}
+REPLY_CHANGES: dict[str, ReplyChange] = {}
+WIRES: dict[str, Wire] = {}
+_MARKS: dict[str, Mark] = {}
 
 
-def fault(kind: Kind, **defaults: Any) -> Callable[[Function], Function]:
-    """The function is a named fault; its docstring's first line describes it to people."""
+def answer_fault(**defaults: object) -> Callable[[Answer], Answer]:
+    """The function is a named fault that answers in place of the API."""
+    return _register("answer", ANSWERS, defaults=defaults)
 
+
+def page_fault(**defaults: object) -> Callable[[PageChange], PageChange]:
+    """The function is a named fault that changes a page in place."""
+    return _register("page", PAGE_CHANGES, defaults=defaults)
+
+
+def record_fault(**defaults: object) -> Callable[[RecordChange], RecordChange]:
+    """The function is a named fault that spoils one record."""
+    return _register("record", RECORD_CHANGES, defaults=defaults)
+
+
+def reply_fault(**defaults: object) -> Callable[[ReplyChange], ReplyChange]:
+    """The function is a named fault that changes a whole reply."""
+    return _register("reply", REPLY_CHANGES, defaults=defaults)
+
+
+def wire_fault(**defaults: object) -> Callable[[Wire], Wire]:
+    """The function is a named fault that sends the reply in its own way."""
+    return _register("wire", WIRES, defaults=defaults)
+
+
+def mark_fault(kind: Literal["size", "clock"], **defaults: object) -> Callable[[Mark], Mark]:
+    """The function only describes a named fault, which the server itself looks for."""
+    return _register(kind, _MARKS, defaults=defaults)
+
+
+def _register(kind: Kind, table: dict[str, Function], *, defaults: Params) -> Callable[[Function], Function]:
     def register(function: Function) -> Function:
-        description = (function.__doc__ or "").strip().splitlines()[0]
-        FAULTS[function.__name__] = Fault(function.__name__, kind, description, defaults, function)
+        name, text = function.__name__, function.__doc__ or ""
+        FAULTS[name] = Fault(name, kind, text.strip().splitlines()[0], defaults)
+        table[name] = function
         return function
 
     return register

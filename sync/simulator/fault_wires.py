@@ -10,42 +10,44 @@ from functools import lru_cache
 
 from aiohttp import web
 
-from sync.simulator.fault_registry import Params, Send, fault
+from sync.simulator.fault_registry import Params, Send, reply_fault, wire_fault
 from sync.simulator.replies import Reply
 
 _MIB = 1 << 20
 _RESET_PAUSE_S = 0.05
 
 
-@fault("reply", share=0.5)
+@reply_fault(share=0.5)
 def truncated_body(reply: Reply, params: Params) -> Reply:
     """The JSON stops after this share of it; Content-Length fits what is sent."""
     kept = min(int(len(reply.body) * float(params["share"])), len(reply.body) - 1)
     return Reply(reply.body[: max(kept, 1)], reply.status, reply.headers, reply.content_type)
 
 
-@fault("reply", content_type="text/plain")
+@reply_fault(content_type="text/plain")
 def wrong_content_type(reply: Reply, params: Params) -> Reply:
     """A good body under another content type."""
     return Reply(reply.body, reply.status, reply.headers, str(params["content_type"]))
 
 
-@fault("wire", seconds=2.0)
-async def slow(request: web.BaseRequest, reply: Reply, params: Params, send: Send) -> web.StreamResponse:
+@wire_fault(seconds=2.0)
+async def slow(request: web.BaseRequest, reply: Reply, *, params: Params, send: Send) -> web.StreamResponse:
     """The whole answer comes after this many seconds."""
     await asyncio.sleep(float(params["seconds"]))
     return await send(request, reply)
 
 
-@fault("wire", seconds=3600.0)
-async def hang(request: web.BaseRequest, reply: Reply, params: Params, send: Send) -> web.StreamResponse:
+@wire_fault(seconds=3600.0)
+async def hang(request: web.BaseRequest, reply: Reply, *, params: Params, send: Send) -> web.StreamResponse:
     """No answer at all; the connection stays open."""
     await asyncio.sleep(float(params["seconds"]))
     return await send(request, reply)
 
 
-@fault("wire", chunk_bytes=64, pause_s=0.5)
-async def slow_drip(request: web.BaseRequest, reply: Reply, params: Params, send: Send) -> web.StreamResponse:
+@wire_fault(chunk_bytes=64, pause_s=0.5)
+async def slow_drip(
+    request: web.BaseRequest, reply: Reply, *, params: Params, send: Send
+) -> web.StreamResponse:
     """The body comes in small chunks with a pause after each."""
     response = _open(reply)
     await response.prepare(request)
@@ -57,9 +59,9 @@ async def slow_drip(request: web.BaseRequest, reply: Reply, params: Params, send
     return response
 
 
-@fault("wire", share=0.5)
+@wire_fault(share=0.5)
 async def reset_mid_body(
-    request: web.BaseRequest, reply: Reply, params: Params, send: Send
+    request: web.BaseRequest, reply: Reply, *, params: Params, send: Send
 ) -> web.StreamResponse:
     """The connection is reset after this share of the body."""
     response = _open(reply)
@@ -75,8 +77,10 @@ async def reset_mid_body(
     return response
 
 
-@fault("wire", mib=50)
-async def huge_body(request: web.BaseRequest, reply: Reply, params: Params, send: Send) -> web.StreamResponse:
+@wire_fault(mib=50)
+async def huge_body(
+    request: web.BaseRequest, reply: Reply, *, params: Params, send: Send
+) -> web.StreamResponse:
     """A valid answer with this many MiB of padding inside."""
     head, tail = reply.body[:-1] + b',"padding":"', b'"}'
     mib = int(params["mib"])
@@ -91,8 +95,10 @@ async def huge_body(request: web.BaseRequest, reply: Reply, params: Params, send
     return response
 
 
-@fault("wire", mib=200)
-async def gzip_bomb(request: web.BaseRequest, reply: Reply, params: Params, send: Send) -> web.StreamResponse:
+@wire_fault(mib=200)
+async def gzip_bomb(
+    request: web.BaseRequest, reply: Reply, *, params: Params, send: Send
+) -> web.StreamResponse:
     """A small gzip body that unpacks to this many MiB."""
     packed = await asyncio.to_thread(_pack, int(params["mib"]))
     response = _open(reply, length=len(packed))

@@ -11,7 +11,16 @@ from typing import Any
 from sync.simulator import fault_answers, fault_pages, fault_wires
 from sync.simulator.calls import Call
 from sync.simulator.fault_pages import find_record
-from sync.simulator.fault_registry import FAULTS, Fault, Kind, Params
+from sync.simulator.fault_registry import (
+    ANSWERS,
+    FAULTS,
+    PAGE_CHANGES,
+    RECORD_CHANGES,
+    REPLY_CHANGES,
+    Fault,
+    Kind,
+    Params,
+)
 from sync.simulator.replies import Reply
 from sync.simulator.searches import Page
 
@@ -116,8 +125,7 @@ class Faults:
     def answer(self, call: Call) -> Reply | None:
         """What a fault answers in place of the API, None to go on. May raise RefusedError as the API does."""
         for rule in self._striking("answer", call):
-            reply: Reply = rule.fault.function(call, rule.params)
-            return reply
+            return ANSWERS[rule.fault.name](call, rule.params)
         return None
 
     def set_page_size(self, call: Call) -> None:
@@ -130,17 +138,18 @@ class Faults:
         for rule in [one for one in self.rules if one.fault.kind in ("page", "record") and one.fits(call)]:
             if rule.fault.kind == "page":
                 if (page.is_paged or page.rows) and rule.strikes(self.rng):
-                    rule.fault.function(page, rule.params)
+                    PAGE_CHANGES[rule.fault.name](page, rule.params)
                 continue
             place = find_record(page, str(rule.params["id"]))
             if place is not None and rule.strikes(self.rng):
                 page.rows = list(page.rows)
-                page.rows[place] = rule.fault.function(page.rows[place], page.key, rule.params)
+                change = RECORD_CHANGES[rule.fault.name]
+                page.rows[place] = change(page.rows[place], key=page.key, params=rule.params)
 
     def change_reply(self, call: Call, reply: Reply) -> Reply:
         """The reply as the faults in force leave it."""
         for rule in self._striking("reply", call):
-            reply = rule.fault.function(reply, rule.params)
+            reply = REPLY_CHANGES[rule.fault.name](reply, rule.params)
         return reply
 
     def wire(self, call: Call) -> Rule | None:

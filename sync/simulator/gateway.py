@@ -12,14 +12,14 @@ from sync.simulator.options import SimulatorOptions
 from sync.simulator.order_calls import get_orders, search_orders
 from sync.simulator.product_calls import get_product, list_warehouses, search_inventory, search_products
 from sync.simulator.replies import RefusedError, Reply, frame
-from sync.simulator.searches import Page, Pager
+from sync.simulator.searches import Desk, Page
 from sync.simulator.shop_calls import list_active_shops, list_authorized_shops
 from sync.simulator.simulation import Simulation
 from sync.tiktok.signing import sign_request
 
 _OLDEST_S, _AHEAD_S = 300, 30
 _PATH = re.compile(r"/(\w+)/(\d{6})/([\w/]+)")
-Handler = Callable[[Call, SimulatorOptions, Pager], Page | bytes]
+Handler = Callable[[Call, Desk], Page | bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +82,14 @@ def answer(call: Call, simulation: Simulation) -> Reply:
         raise RefusedError(36009010)
     _check_app_and_time(call, simulation.options)
     _check_signature(call, simulation.options)
-    _check_token(call, simulation, endpoint)
-    _check_cipher(call, simulation, endpoint)
+    _check_token(call, simulation, endpoint=endpoint)
+    _check_cipher(call, simulation, endpoint=endpoint)
     if call.over_limit:
         raise _over_limit(simulation.options)
     simulation.faults.set_page_size(call)
     if call.shop is not None:
         simulation.settle(call.shop)
-    made = endpoint.handler(call, simulation.options, simulation.pager)
+    made = endpoint.handler(call, Desk(simulation.options, simulation.pager))
     before, after = frame(call.request_id)
     if isinstance(made, bytes):
         return Reply(before + made + after)
@@ -135,7 +135,7 @@ def _check_signature(call: Call, options: SimulatorOptions) -> None:
         raise RefusedError(106001)
 
 
-def _check_token(call: Call, simulation: Simulation, endpoint: Endpoint) -> None:
+def _check_token(call: Call, simulation: Simulation, *, endpoint: Endpoint) -> None:
     if not call.token:
         raise RefusedError(36009004, "Missing credentials. The 'x-tts-access-token' header is required.")
     call.session = simulation.accounts.session_of(call.token)
@@ -144,7 +144,7 @@ def _check_token(call: Call, simulation: Simulation, endpoint: Endpoint) -> None
         raise RefusedError(105005)
 
 
-def _check_cipher(call: Call, simulation: Simulation, endpoint: Endpoint) -> None:
+def _check_cipher(call: Call, simulation: Simulation, *, endpoint: Endpoint) -> None:
     cipher = call.query.get("shop_cipher")
     assert call.session is not None
     if not endpoint.takes_cipher:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from typing import Protocol
 
 from sync.simulator.products import Json, encode_sorted
 from sync.simulator.rows import Row
@@ -33,7 +33,7 @@ _CANCELS = (
 )
 
 
-def cancel(order: Json, at: int, rng: random.Random) -> None:
+def cancel(order: Json, at: int, *, rng: random.Random) -> None:
     """The order is CANCELLED, with who, why and when; the buyer's own cancellations were asked for first."""
     user, reason = ("SYSTEM", "Payment overdue") if order["status"] == "UNPAID" else rng.choice(_CANCELS)
     order |= {"cancel_reason": reason, "cancel_time": at, "cancellation_initiator": user}
@@ -41,14 +41,14 @@ def cancel(order: Json, at: int, rng: random.Random) -> None:
         order |= {"is_buyer_request_cancel": True, "request_cancel_time": at - 1}
     for line in order["line_items"]:
         _write(line, {"cancel_reason": reason, "cancel_user": user, "package_status": "CANCELLED"})
-    _enter(order, "CANCELLED", at)
+    _enter(order, "CANCELLED", at=at)
 
 
 def advance(order: Json, at: int, *, shop: Shop, rng: random.Random) -> None:
     """The order is in its next state, entered at ``at``; a final state stays as it is."""
     step = _STEPS.get(order["status"])
     if step is not None:
-        step(order, at, shop, rng)
+        step(order, at, shop=shop, rng=rng)
 
 
 def row_of(order: Json) -> Row:
@@ -66,7 +66,7 @@ def row_of(order: Json) -> Row:
     )
 
 
-def _enter(order: Json, status: str, at: int, line_status: str | None = None) -> None:
+def _enter(order: Json, status: str, *, at: int, line_status: str | None = None) -> None:
     order["status"] = status
     order["update_time"] = at
     for line in order["line_items"]:
@@ -80,21 +80,21 @@ def _write(line: Json, fields: Json) -> None:
         member |= fields
 
 
-def _pay(order: Json, at: int, shop: Shop, rng: random.Random) -> None:
+def _pay(order: Json, at: int, *, shop: Shop, rng: random.Random) -> None:
     if not order["is_cod"]:
         order["paid_time"] = at
     if rng.random() < 0.15:
         _show_address(order, shop)
-        _enter(order, "AWAITING_SHIPMENT", at)
+        _enter(order, "AWAITING_SHIPMENT", at=at)
     else:
         order["is_on_hold_order"] = True
-        _enter(order, "ON_HOLD", at, line_status="UNPAID")
+        _enter(order, "ON_HOLD", at=at, line_status="UNPAID")
 
 
-def _release(order: Json, at: int, shop: Shop, rng: random.Random) -> None:
+def _release(order: Json, at: int, *, shop: Shop, rng: random.Random) -> None:
     order |= {"is_on_hold_order": False, "shipping_due_time": at + 3 * _DAY_S}
     _show_address(order, shop)
-    _enter(order, "AWAITING_SHIPMENT", at)
+    _enter(order, "AWAITING_SHIPMENT", at=at)
 
 
 def _show_address(order: Json, shop: Shop) -> None:
@@ -102,21 +102,21 @@ def _show_address(order: Json, shop: Shop) -> None:
     order["recipient_address"] = buyer.clear if order["shipping_type"] == "SELLER" else buyer.masked
 
 
-def _ship(order: Json, at: int, shop: Shop, rng: random.Random) -> None:
+def _ship(order: Json, at: int, *, shop: Shop, rng: random.Random) -> None:
     lines = order["line_items"]
     if len(lines) > 1 and order["status"] == "AWAITING_SHIPMENT" and rng.random() < 0.4:
-        _pack(order, lines[:1], at, part=1)
+        _pack(order, lines[:1], at=at, part=1)
         order["split_or_combine_tag"] = "SPLIT"
-        _enter(order, "PARTIALLY_SHIPPING", at, line_status="AWAITING_SHIPMENT")
+        _enter(order, "PARTIALLY_SHIPPING", at=at, line_status="AWAITING_SHIPMENT")
         _write(lines[0], {"display_status": "AWAITING_COLLECTION"})
         return
     rest = [line for line in lines if not line["package_id"]]
-    _pack(order, rest, at, part=2)
+    _pack(order, rest, at=at, part=2)
     order |= {"rts_time": at, "collection_due_time": at + 2 * _DAY_S}
-    _enter(order, "AWAITING_COLLECTION", at)
+    _enter(order, "AWAITING_COLLECTION", at=at)
 
 
-def _pack(order: Json, lines: list[Json], at: int, *, part: int) -> None:
+def _pack(order: Json, lines: list[Json], *, at: int, part: int) -> None:
     package_id = str(1152321127278700000 + (int(order["id"]) % 10**13) * 2 + part)
     tracking = f"SIM{int(order['id']) % 10**10:010d}{part}"
     order["packages"].append({"id": package_id})
@@ -133,7 +133,7 @@ def _pack(order: Json, lines: list[Json], at: int, *, part: int) -> None:
         _write(line, fields)
 
 
-def _collect(order: Json, at: int, shop: Shop, rng: random.Random) -> None:
+def _collect(order: Json, at: int, *, shop: Shop, rng: random.Random) -> None:
     order |= {
         "collection_time": at,
         "delivery_due_time": at + 21 * _DAY_S,
@@ -141,26 +141,30 @@ def _collect(order: Json, at: int, shop: Shop, rng: random.Random) -> None:
     }
     for line in order["line_items"]:
         _write(line, {"package_status": "FULFILLING"})
-    _enter(order, "IN_TRANSIT", at)
+    _enter(order, "IN_TRANSIT", at=at)
 
 
-def _deliver(order: Json, at: int, shop: Shop, rng: random.Random) -> None:
+def _deliver(order: Json, at: int, *, shop: Shop, rng: random.Random) -> None:
     order["delivery_time"] = at
     if order["is_cod"]:
         order["paid_time"] = at
     for line in order["line_items"]:
         _write(line, {"package_status": "COMPLETED"})
-    _enter(order, "DELIVERED", at)
+    _enter(order, "DELIVERED", at=at)
 
 
-def _complete(order: Json, at: int, shop: Shop, rng: random.Random) -> None:
+def _complete(order: Json, at: int, *, shop: Shop, rng: random.Random) -> None:
     if shop.market.region == "US":
         # A late read gives less than an early one, as the platform's privacy rules make it.
         order["recipient_address"] = shop.buyer_by_id[order["user_id"]].hidden
-    _enter(order, "COMPLETED", at)
+    _enter(order, "COMPLETED", at=at)
 
 
-_STEPS: dict[str, Callable[[Json, int, Shop, random.Random], None]] = {
+class _Step(Protocol):
+    def __call__(self, order: Json, at: int, /, *, shop: Shop, rng: random.Random) -> None: ...
+
+
+_STEPS: dict[str, _Step] = {
     "UNPAID": _pay,
     "ON_HOLD": _release,
     "AWAITING_SHIPMENT": _ship,
@@ -190,6 +194,6 @@ def live_until(order: Json, now: int, *, shop: Shop, rng: random.Random) -> None
         if at > now:
             return
         if doomed and order["status"] in CANCELLABLE_STATES and rand() < 0.5:
-            cancel(order, at, rng)
+            cancel(order, at, rng=rng)
         else:
             advance(order, at, shop=shop, rng=rng)

@@ -6,7 +6,6 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 
@@ -73,7 +72,7 @@ class Mutations:
         order = self._open_order(shop, lifecycle.CANCELLABLE_STATES)
         if order is None:
             return False
-        lifecycle.cancel(order, int(self._now()), self._rng)
+        lifecycle.cancel(order, int(self._now()), rng=self._rng)
         self._move_units(shop, order, available=1, committed=-1)
         self._store_order(shop, order)
         return True
@@ -107,7 +106,7 @@ class Mutations:
             return False
         kind = self._rng.random()
         if kind < 0.4:
-            product.title = compose_title(product.good, shop.market.region, self._rng)
+            product.title = compose_title(product.good, shop.market.region, rng=self._rng)
         elif kind < 0.9:
             sku = self._rng.choice(product.skus)
             sku.price = shop.market.minor(product.good.usd * self._rng.uniform(0.7, 1.3))
@@ -119,7 +118,9 @@ class Mutations:
     def create_product(self, shop: Shop) -> bool:
         """A new product is listed."""
         now = int(self._now())
-        product = self._world.makers[shop.shop_id].make(self._rng.choice(GOODS), now, now, "ACTIVATE")
+        product = self._world.makers[shop.shop_id].make(
+            self._rng.choice(GOODS), now, updated=now, status="ACTIVATE"
+        )
         shop.products[product.id] = product
         shop.product_of_sku |= {sku.id: product.id for sku in product.skus}
         self._store_product(shop, product)
@@ -135,7 +136,7 @@ class Mutations:
             del shop.product_of_sku[gone.id]
         else:
             taken = {sku.variant for sku in product.skus}
-            free = [one for one in compose_variants(product.good, 99, self._rng) if one not in taken]
+            free = [one for one in compose_variants(product.good, 99, rng=self._rng) if one not in taken]
             if not free:
                 return False
             sku = self._world.makers[shop.shop_id].make_sku(product.good, free[0])
@@ -212,7 +213,7 @@ class Mutations:
 class Mutator:
     """Keeps mutating at a chosen rate until told otherwise."""
 
-    def __init__(self, mutate: Callable[[], Any]) -> None:
+    def __init__(self, mutate: Callable[[], object]) -> None:
         self._mutate = mutate
         self._task: asyncio.Task[None] | None = None
         self.per_second = 0.0

@@ -8,11 +8,10 @@ from typing import Annotated, Literal
 import msgspec
 
 from sync.simulator.calls import Call, canonical
-from sync.simulator.options import SimulatorOptions
 from sync.simulator.products import encode_sorted
 from sync.simulator.replies import invalid
 from sync.simulator.rows import Row
-from sync.simulator.searches import Bounds, Filter, Page, Pager, select
+from sync.simulator.searches import Bounds, Desk, Filter, Page, select
 
 _MOST_DETAIL_IDS = 50
 _CARDS = {"Credit card": ("VISA", "CCDC"), "PayPal": ("", "PAYPAL"), "Cash on delivery": ("", "COD")}
@@ -47,13 +46,13 @@ class OrderFilter(msgspec.Struct, omit_defaults=True):
     warehouse_ids: Annotated[list[str], msgspec.Meta(max_length=100)] | msgspec.UnsetType = msgspec.UNSET
 
 
-def search_orders(call: Call, options: SimulatorOptions, pager: Pager) -> Page:
+def search_orders(call: Call, desk: Desk) -> Page:
     """TikTok Shop 202309 Get Order List."""
     size = call.page_size(
-        refusal=invalid("page_size", "must be 1 to 100"), clamp=options.page_size_mode == "clamp"
+        refusal=invalid("page_size", "must be 1 to 100"), clamp=desk.options.page_size_mode == "clamp"
     )
-    sort = call.choice("sort_field", "create_time", ("create_time", "update_time"))
-    order = call.choice("sort_order", "DESC", ("ASC", "DESC"))
+    sort = call.choice("sort_field", "create_time", allowed=("create_time", "update_time"))
+    order = call.choice("sort_order", "DESC", allowed=("ASC", "DESC"))
     wanted = call.read_body(OrderFilter)
     shop = call.of_shop
     found = select(
@@ -61,23 +60,23 @@ def search_orders(call: Call, options: SimulatorOptions, pager: Pager) -> Page:
         Filter(
             sort="update_time" if sort == "update_time" else "create_time",
             descending=order == "DESC",
-            create=_bounds("create_time", wanted.create_time_ge, wanted.create_time_lt, call.now),
-            update=_bounds("update_time", wanted.update_time_ge, wanted.update_time_lt, call.now),
+            create=_bounds("create_time", wanted.create_time_ge, lt=wanted.create_time_lt, now=call.now),
+            update=_bounds("update_time", wanted.update_time_ge, lt=wanted.update_time_lt, now=call.now),
             keep=_condition(wanted),
         ),
     )
-    return pager.cut(
+    return desk.pager.cut(
         found,
         key="orders",
         size=size,
         token=call.query.get("page_token", ""),
         search=f"{shop.shop_id} {sort} {order} {canonical(wanted)}",
-        options=options,
+        options=desk.options,
         now=call.now,
     )
 
 
-def _bounds(name: str, ge: int | msgspec.UnsetType, lt: int | msgspec.UnsetType, now: float) -> Bounds:
+def _bounds(name: str, ge: int | msgspec.UnsetType, *, lt: int | msgspec.UnsetType, now: float) -> Bounds:
     if ge is msgspec.UNSET and lt is msgspec.UNSET:
         return None, None
     low = None if ge is msgspec.UNSET else ge
@@ -106,7 +105,7 @@ def _condition(wanted: OrderFilter) -> Callable[[Row], bool] | None:
     return lambda row: all(test(row) for test in tests)
 
 
-def get_orders(call: Call, options: SimulatorOptions, pager: Pager) -> Page:
+def get_orders(call: Call, desk: Desk) -> Page:
     """TikTok Shop 202507 Get Order Detail; ids that are not this shop's are left out."""
     ids = [part for part in call.query.get("ids", "").split(",") if part]
     if not ids:

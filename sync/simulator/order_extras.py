@@ -14,7 +14,7 @@ _DAY_S = 86_400
 _NOTES = ("VIP", "check stock first", "wrong size last time")
 
 
-def market_fees(market: Market, subtotal: int, rng: random.Random) -> dict[str, int]:
+def market_fees(market: Market, subtotal: int, *, rng: random.Random) -> dict[str, int]:
     """The fees this market adds to an order's total, in minor units by the payment's field name."""
     if market.region == "US":
         delivery = 29 if rng.random() < 0.1 else 0
@@ -32,7 +32,7 @@ def market_fees(market: Market, subtotal: int, rng: random.Random) -> dict[str, 
     return {}
 
 
-def share_fees(lines: Sequence[Json], fees: dict[str, int], market: Market) -> None:
+def share_fees(lines: Sequence[Json], fees: dict[str, int], *, market: Market) -> None:
     """The first line item carries the fees that the API repeats per line."""
     for name in (
         "retail_delivery_fee",
@@ -45,7 +45,7 @@ def share_fees(lines: Sequence[Json], fees: dict[str, int], market: Market) -> N
             lines[0][name] = market.money(fees[name])
 
 
-def add_market_fields(order: Json, market: Market, rng: random.Random) -> None:
+def add_market_fields(order: Json, market: Market, *, rng: random.Random) -> None:
     """The order has the times and marks that only its market sends."""
     rand, created = rng.random, order["create_time"]
     if market.is_sea:

@@ -55,7 +55,7 @@ class OrderMaker:
             lines[1] = replace(lines[0], record=twin)
         carrier, carrier_id = market.carriers[int(rand() * len(market.carriers))]
         is_cod = rand() < market.cod_share
-        order = self._body(order_id, created, buyer)
+        order = self._body(order_id, created, buyer=buyer)
         order |= {
             "is_cod": is_cod,
             "is_sample_order": is_sample,
@@ -68,13 +68,13 @@ class OrderMaker:
             "shipping_provider_id": carrier_id,
             "warehouse_id": warehouse_id,
         }
-        add_market_fields(order, market, self.rng)
+        add_market_fields(order, market, rng=self.rng)
         if rand() < 0.12:
             add_rarity(order, self.lines, earlier=self._earlier, rng=self.rng)
         self._earlier.append(order_id)
         return order
 
-    def _body(self, order_id: int, created: int, buyer: Buyer) -> Json:
+    def _body(self, order_id: int, created: int, *, buyer: Buyer) -> Json:
         rand = self.rng.random
         return {
             "buyer_avatar": f"https://p16-oec-sim.example/avatar/{buyer.user_id[-9:]}.webp",
@@ -114,8 +114,8 @@ class OrderMaker:
         rebate = shipping if self.rng.random() < 0.35 else 0
         is_cofunded = rebate > 0 and self.rng.random() < 0.1
         taxes = round(sale * market.tax_rate)
-        fees = market_fees(market, sale, self.rng)
-        share_fees([line.record for line in lines], fees, market)
+        fees = market_fees(market, sale, rng=self.rng)
+        share_fees([line.record for line in lines], fees, market=market)
         total = sale + shipping - rebate + taxes + sum(fees.values())
         amounts = {
             "original_shipping_fee": shipping,

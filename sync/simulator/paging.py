@@ -43,7 +43,7 @@ class SealedTokens:
 
     secret: bytes = field(default_factory=lambda: os.urandom(32))
 
-    def write(self, place: Place, search: str, now: float) -> str:
+    def write(self, place: Place, search: str, *, now: float) -> str:
         """A token for this place of this search."""
         payload = _PAYLOAD.pack(_digest(search), _KINDS.index(place.kind), now, place.first, place.second)
         while True:
@@ -81,7 +81,7 @@ class SealedTokens:
 class PlainTokens:
     """Tokens as product search sends them: base64 of ``offset=N`` and a newline, bound to nothing."""
 
-    def write(self, place: Place, search: str, now: float) -> str:
+    def write(self, place: Place, search: str, *, now: float) -> str:
         """A token for this place."""
         text = f"{place.kind}={place.first}" + (f":{place.second}" if place.kind != "offset" else "")
         return base64.b64encode(f"{text}\n".encode()).decode()

@@ -14,7 +14,7 @@ from sync.simulator.product_detail import compose_detail
 from sync.simulator.products import Product, encode_sorted
 from sync.simulator.replies import RefusedError
 from sync.simulator.rows import Row
-from sync.simulator.searches import Bounds, Filter, Page, Pager, select
+from sync.simulator.searches import Bounds, Desk, Filter, Page, select
 from sync.simulator.shops import Shop
 
 _MOST_PRODUCT_IDS, _MOST_SKU_IDS = 100, 600
@@ -59,10 +59,10 @@ class ProductFilter(msgspec.Struct, omit_defaults=True):
     return_draft_version: bool = False
 
 
-def search_products(call: Call, options: SimulatorOptions, pager: Pager) -> Page:
+def search_products(call: Call, desk: Desk) -> Page:
     """TikTok Shop 202502 Search Products: newest change first, though no order is promised."""
     wrong_size = RefusedError(12019109, "page size is invalid")
-    size = call.page_size(refusal=wrong_size, clamp=options.page_size_mode == "clamp")
+    size = call.page_size(refusal=wrong_size, clamp=desk.options.page_size_mode == "clamp")
     wanted = call.read_body(ProductFilter, _REFUSALS)
     if wanted.listing_platforms is not msgspec.UNSET and wanted.status == "ALL":
         raise _PARAMS
@@ -72,27 +72,27 @@ def search_products(call: Call, options: SimulatorOptions, pager: Pager) -> Page
         Filter(
             sort="update_time",
             descending=True,
-            create=_closed(wanted.create_time_ge, wanted.create_time_le, _REFUSALS["create_time_ge"]),
-            update=_closed(wanted.update_time_ge, wanted.update_time_le, _REFUSALS["update_time_ge"]),
-            keep=_condition(wanted, shop, options),
+            create=_closed(wanted.create_time_ge, wanted.create_time_le, refusal=_REFUSALS["create_time_ge"]),
+            update=_closed(wanted.update_time_ge, wanted.update_time_le, refusal=_REFUSALS["update_time_ge"]),
+            keep=_condition(wanted, shop, options=desk.options),
         ),
     )
-    if found.total > options.product_cap:
+    if found.total > desk.options.product_cap:
         raise RefusedError(
-            12052180, f"The total number of search results can not exceed {options.product_cap}."
+            12052180, f"The total number of search results can not exceed {desk.options.product_cap}."
         )
-    return pager.cut(
+    return desk.pager.cut(
         found,
         key="products",
         size=size,
         token=call.query.get("page_token", ""),
         search=f"{shop.shop_id} {canonical(wanted)}",
-        options=options,
+        options=desk.options,
         now=call.now,
     )
 
 
-def _closed(ge: int | msgspec.UnsetType, le: int | msgspec.UnsetType, refusal: RefusedError) -> Bounds:
+def _closed(ge: int | msgspec.UnsetType, le: int | msgspec.UnsetType, *, refusal: RefusedError) -> Bounds:
     """Both ends included, unlike the orders' times, as half-open bounds of whole seconds."""
     low = None if ge is msgspec.UNSET else ge
     high = None if le is msgspec.UNSET else le + 1
@@ -101,7 +101,9 @@ def _closed(ge: int | msgspec.UnsetType, le: int | msgspec.UnsetType, refusal: R
     return low, high
 
 
-def _condition(wanted: ProductFilter, shop: Shop, options: SimulatorOptions) -> Callable[[Row], bool] | None:
+def _condition(
+    wanted: ProductFilter, shop: Shop, *, options: SimulatorOptions
+) -> Callable[[Row], bool] | None:
     tests: list[Callable[[Row], bool]] = []
     status = "DRAFT" if wanted.return_draft_version else wanted.status
     if status != "ALL":
@@ -126,7 +128,7 @@ def _condition(wanted: ProductFilter, shop: Shop, options: SimulatorOptions) -> 
     return lambda row: all(test(row) for test in tests)
 
 
-def get_product(call: Call, options: SimulatorOptions, pager: Pager) -> bytes:
+def get_product(call: Call, desk: Desk) -> bytes:
     """TikTok Shop 202309 Get Product; frozen and deleted products are refused."""
     if call.query.get("return_under_review_version") == call.query.get("return_draft_version") == "true":
         raise _PARAMS
@@ -147,7 +149,7 @@ class InventoryFilter(msgspec.Struct):
     sku_ids: list[str] = msgspec.field(default_factory=list)
 
 
-def search_inventory(call: Call, options: SimulatorOptions, pager: Pager) -> Page:
+def search_inventory(call: Call, desk: Desk) -> Page:
     """TikTok Shop 202309 Inventory Search: one unpaged list; SKU ids win over product ids."""
     wanted = call.read_body(InventoryFilter, {"product_ids": RefusedError(12019008, "product id is invalid")})
     shop = call.of_shop
@@ -182,6 +184,6 @@ def encode_inventory(product: Product) -> bytes:
     return product.inventory_body
 
 
-def list_warehouses(call: Call, options: SimulatorOptions, pager: Pager) -> Page:
+def list_warehouses(call: Call, desk: Desk) -> Page:
     """TikTok Shop 202309 Get Warehouse List."""
     return Page("warehouses", [warehouse.body for warehouse in call.of_shop.warehouses])

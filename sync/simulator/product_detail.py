@@ -18,7 +18,7 @@ def compose_detail(product: Product) -> Json:
         record.pop(name, None)
     record |= _texts(product) | _logistics(product) | _market_fields(product)
     record["skus"] = [
-        _sku_detail(sku, part, product) for sku, part in zip(product.skus, records, strict=True)
+        _sku_detail(sku, part, product=product) for sku, part in zip(product.skus, records, strict=True)
     ]
     if product.audit == "FAILED":
         record["audit_failed_reasons"] = [
@@ -93,7 +93,7 @@ def _image(url: str) -> Json:
     }
 
 
-def _sku_detail(sku: Sku, record: Json, product: Product) -> Json:
+def _sku_detail(sku: Sku, record: Json, *, product: Product) -> Json:
     attributes = [
         {
             "id": str(100000 + place),

@@ -155,13 +155,13 @@ class ProductMaker:
     ids: Identifiers
     rng: random.Random
 
-    def make(self, good: Good, created: int, updated: int, status: str) -> Product:
+    def make(self, good: Good, created: int, *, updated: int, status: str) -> Product:
         """A product with one to six SKUs and first stock in every sales warehouse."""
         rng = self.rng
         product_id = self.ids.take("product")
-        variants = compose_variants(good, rng.choice((1, 2, 2, 3, 3, 4, 6)), rng)
+        variants = compose_variants(good, rng.choice((1, 2, 2, 3, 3, 4, 6)), rng=rng)
         product = Product(
-            id=product_id, good=good, title=compose_title(good, self.market.region, rng), status=status,
+            id=product_id, good=good, title=compose_title(good, self.market.region, rng=rng), status=status,
             create_time=created, update_time=updated, market=self.market,
             skus=[self.make_sku(good, variant) for variant in variants],
             audit=rng.choice(_AUDITS.get(status, ("APPROVED",))),

@@ -82,7 +82,7 @@ def select(index: RowIndex, wanted: Filter) -> Selection:
         return shown[key[1]].body
 
     if wanted.keep is not None or other != _ANY:
-        return _select_few(index, wanted, list(islice(keys, low, high)), body)
+        return _select_few(index, wanted, candidates=list(islice(keys, low, high)), body=body)
 
     def read(offset: int, size: int) -> list[Key]:
         if wanted.descending:
@@ -99,7 +99,7 @@ def select(index: RowIndex, wanted: Filter) -> Selection:
 
 
 def _select_few(
-    index: RowIndex, wanted: Filter, candidates: list[Key], body: Callable[[Key], bytes]
+    index: RowIndex, wanted: Filter, *, candidates: list[Key], body: Callable[[Key], bytes]
 ) -> Selection:
     shown, keep = index.shown, wanted.keep
     by_update = wanted.sort == "update_time"
@@ -154,22 +154,22 @@ class Pager:
         oldest = 0.0 if options.page_token_life_s is None else now - options.page_token_life_s
         try:
             place = codec.read(token, search, oldest=oldest) if token else None
-            following = self._fill(page, selection, place, size, options)
+            following = self._fill(page, selection, place=place, size=size, options=options)
         except BadPageTokenError as bad:
             if options.bad_page_token == "empty":
                 return page
             if options.bad_page_token == "first":
-                following = self._fill(page, selection, None, size, options)
+                following = self._fill(page, selection, place=None, size=size, options=options)
             elif options.bad_page_token == "endpoint_code" and key == "products":
                 raise RefusedError(12019108, "page number is invalid") from bad
             else:
                 raise invalid("page_token") from bad
         if following is not None:
-            page.next_token = codec.write(following, search, now)
+            page.next_token = codec.write(following, search, now=now)
         return page
 
     def _fill(
-        self, page: Page, selection: Selection, place: Place | None, size: int, options: SimulatorOptions
+        self, page: Page, selection: Selection, *, place: Place | None, size: int, options: SimulatorOptions
     ) -> Place | None:
         """Put the rows into the page; returns where the next one starts, None after the last."""
         kind = (
@@ -178,7 +178,7 @@ class Pager:
             else {"offset": "offset", "keyset": "after", "snapshot": "snapshot"}[options.paging]
         )
         if kind == "snapshot":
-            return self._fill_from_snapshot(page, selection, place, size)
+            return self._fill_from_snapshot(page, selection, place=place, size=size)
         if kind == "after":
             offset = selection.rank_after((place.first, place.second)) if place else 0
         else:
@@ -191,7 +191,7 @@ class Pager:
         return Place("after", *keys[-1]) if kind == "after" else Place("offset", end)
 
     def _fill_from_snapshot(
-        self, page: Page, selection: Selection, place: Place | None, size: int
+        self, page: Page, selection: Selection, *, place: Place | None, size: int
     ) -> Place | None:
         number = place.first if place else self.snapshots.keep(selection.bodies(0, selection.total))
         offset = place.second if place else 0
@@ -199,3 +199,11 @@ class Pager:
         page.rows, page.total = kept[offset : offset + size], len(kept)
         end = offset + len(page.rows)
         return Place("snapshot", number, end) if end < len(kept) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What every endpoint is given besides the call: the options in force, and the pager."""
+
+    options: SimulatorOptions
+    pager: Pager

@@ -13,6 +13,7 @@ from aiohttp import web
 from sync.simulator.calls import Call
 from sync.simulator.consent import answer_token_call, decide, show_consent
 from sync.simulator.control import Control
+from sync.simulator.fault_registry import WIRES
 from sync.simulator.faults import TOKEN_PREFIX
 from sync.simulator.gateway import answer
 from sync.simulator.options import SimulatorOptions
@@ -112,9 +113,11 @@ class _Front:
             return await self._send(request, show_consent(query, self._simulation))
         if path == "/open/authorize/decision":
             return await self._send(request, decide(query, self._simulation))
-        return await self._call(request, path, query)
+        return await self._call(request, path, query=query)
 
-    async def _call(self, request: web.BaseRequest, path: str, query: dict[str, str]) -> web.StreamResponse:
+    async def _call(
+        self, request: web.BaseRequest, path: str, *, query: dict[str, str]
+    ) -> web.StreamResponse:
         simulation = self._simulation
         call = Call(
             request.method,
@@ -135,8 +138,7 @@ class _Front:
         rule = simulation.faults.wire(call)
         if rule is None:
             return await self._send(request, reply)
-        sent: web.StreamResponse = await rule.fault.function(request, reply, rule.params, self._send)
-        return sent
+        return await WIRES[rule.fault.name](request, reply, params=rule.params, send=self._send)
 
     def _count(self, call: Call) -> None:
         """Every request counts the moment it is here, whatever becomes of it."""
@@ -162,7 +164,7 @@ class _Front:
                 kind = call.path.removeprefix(TOKEN_PREFIX)
                 if call.method != "GET" or kind not in ("get", "refresh"):
                     return Reply(b"404 page not found", 404, content_type="text/plain")
-                return answer_token_call(kind, query, simulation, call.request_id)
+                return answer_token_call(kind, query, simulation=simulation, request_id=call.request_id)
             return answer(call, simulation)
         except RefusedError as refused:
             simulation.meter.codes[refused.code] += 1

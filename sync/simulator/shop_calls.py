@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from sync.simulator.calls import Call
-from sync.simulator.options import SimulatorOptions
 from sync.simulator.products import encode_sorted
-from sync.simulator.searches import Page, Pager
+from sync.simulator.searches import Desk, Page
 
 
-def list_authorized_shops(call: Call, options: SimulatorOptions, pager: Pager) -> Page:
+def list_authorized_shops(call: Call, desk: Desk) -> Page:
     """TikTok Shop 202309 Get Authorized Shops: all shops of the token's seller, with their ciphers."""
     rows = [
         encode_sorted(
@@ -26,7 +25,7 @@ def list_authorized_shops(call: Call, options: SimulatorOptions, pager: Pager) -
     return Page("shops", rows)
 
 
-def list_active_shops(call: Call, options: SimulatorOptions, pager: Pager) -> Page:
+def list_active_shops(call: Call, desk: Desk) -> Page:
     """TikTok Shop 202309 Get Active Shops: id and region of the shops that are active."""
     shops = [shop for shop in call.sellers_shops if shop.is_active]
     return Page(

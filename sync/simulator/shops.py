@@ -77,7 +77,7 @@ class Shop:
 
 
 def make_warehouses(
-    market: Market, seller_type: str, ids: Identifiers, rng: random.Random
+    market: Market, seller_type: str, *, ids: Identifiers, rng: random.Random
 ) -> list[Warehouse]:
     """Two warehouses for sale and one for returns; the first two ids share one physical place."""
     town, state, code = market.places[0]
@@ -99,7 +99,7 @@ def make_warehouses(
     for name, entity, kind, is_default, place in plans:
         warehouse_id = str(ids.take("warehouse"))
         record = {
-            "address": _warehouse_address(market, place, rng),
+            "address": _warehouse_address(market, place, rng=rng),
             "effect_status": "ENABLED",
             "entity_id": entity,
             "id": warehouse_id,
@@ -113,7 +113,9 @@ def make_warehouses(
     return made
 
 
-def _warehouse_address(market: Market, place: tuple[str, str, str], rng: random.Random) -> dict[str, object]:
+def _warehouse_address(
+    market: Market, place: tuple[str, str, str], *, rng: random.Random
+) -> dict[str, object]:
     town, state, code = place
     first, last = rng.choice(market.first_names), rng.choice(market.last_names)
     line = f"{rng.choice(market.streets)} {rng.randrange(1, 200)}"
@@ -147,13 +149,13 @@ def _warehouse_address(market: Market, place: tuple[str, str, str], rng: random.
     return address
 
 
-def make_buyers(market: Market, count: int, ids: Identifiers, rng: random.Random) -> list[Buyer]:
+def make_buyers(market: Market, count: int, *, ids: Identifiers, rng: random.Random) -> list[Buyer]:
     """A pool of buyers whose addresses are encoded once and shared by all their orders."""
     buyers = []
     for _ in range(count):
         user_id = str(ids.take("buyer"))
         first, last = rng.choice(market.first_names), rng.choice(market.last_names)
-        clear = _buyer_address(market, first, last, rng)
+        clear = _buyer_address(market, first, last=last, rng=rng)
         masked = clear | {
             "first_name": f"{first[0]}***",
             "last_name": f"{last[0]}***",
@@ -178,7 +180,7 @@ def _encode(address: Mapping[str, object]) -> msgspec.Raw:
     return msgspec.Raw(msgspec.json.encode(address, order="sorted"))
 
 
-def _buyer_address(market: Market, first: str, last: str, rng: random.Random) -> dict[str, object]:
+def _buyer_address(market: Market, first: str, *, last: str, rng: random.Random) -> dict[str, object]:
     town, state, code = rng.choice(market.places)
     line = f"{rng.choice(market.streets)} {rng.randrange(1, 400)}"
     levels = zip(market.levels, (market.country, state, town), ("L0", "L1", "L2"), strict=True)

@@ -89,15 +89,15 @@ def build_world(
     end = int(time.time() if now is None else now)
     for place in range(shops):
         shop = _add_shop(world, place, buyers=min(max(orders_per_shop // 8, 12), 300))
-        _fill_catalog(world, shop, products_per_shop, history_days=history_days, now=end)
+        _fill_catalog(world, shop, count=products_per_shop, history_days=history_days, now=end)
         flash = min(flash_sale_orders, orders_per_shop // 2) if place == 0 else 0
-        _fill_orders(world, shop, orders_per_shop, flash=flash, history_days=history_days, now=end)
+        _fill_orders(world, shop, count=orders_per_shop, flash=flash, history_days=history_days, now=end)
     return world
 
 
-def _add_shop(world: World, place: int, buyers: int) -> Shop:
+def _add_shop(world: World, place: int, *, buyers: int) -> Shop:
     market = MARKETS[place % len(MARKETS)]
-    seller = _seller_for(world, market, place)
+    seller = _seller_for(world, market, place=place)
     shop = Shop(
         shop_id=str(world.ids.take("shop")),
         name=_SHOP_NAMES[place % len(MARKETS)]
@@ -106,14 +106,14 @@ def _add_shop(world: World, place: int, buyers: int) -> Shop:
         cipher=world.ids.opaque("GCP_", 26),
         seller=seller,
         market=market,
-        warehouses=make_warehouses(market, seller.seller_type, world.ids, world.rng),
-        buyers=make_buyers(market, buyers, world.ids, world.rng),
+        warehouses=make_warehouses(market, seller.seller_type, ids=world.ids, rng=world.rng),
+        buyers=make_buyers(market, buyers, ids=world.ids, rng=world.rng),
     )
     world.add(shop)
     return shop
 
 
-def _seller_for(world: World, market: Market, place: int) -> Seller:
+def _seller_for(world: World, market: Market, *, place: int) -> Seller:
     """One cross-border seller for each round of the markets; every other shop has a seller of its own."""
     turn = place // len(MARKETS) + 1
     if market.region not in _CROSS_BORDER_REGIONS:
@@ -125,7 +125,7 @@ def _seller_for(world: World, market: Market, place: int) -> Seller:
     return Seller(str(world.ids.take("seller")), name, "CN", "CROSS_BORDER")
 
 
-def _fill_catalog(world: World, shop: Shop, count: int, *, history_days: int, now: int) -> None:
+def _fill_catalog(world: World, shop: Shop, *, count: int, history_days: int, now: int) -> None:
     rng = world.rng
     is_cross_border = shop.seller.seller_type == "CROSS_BORDER"
     maker = ProductMaker(shop.market, shop.sales_warehouses, is_cross_border, world.ids, rng)
@@ -137,14 +137,16 @@ def _fill_catalog(world: World, shop: Shop, count: int, *, history_days: int, no
         status = "ACTIVATE" if place < 8 else rng.choice(_STATUSES)
         created = rng.randrange(oldest, now - 86_400)
         updated = rng.randrange(created, now)
-        product = maker.make(GOODS[(place * 7 + rng.randrange(3)) % len(GOODS)], created, updated, status)
+        product = maker.make(
+            GOODS[(place * 7 + rng.randrange(3)) % len(GOODS)], created, updated=updated, status=status
+        )
         shop.products[product.id] = product
         shop.product_of_sku |= {sku.id: product.id for sku in product.skus}
         rows.append(product.row())
     shop.product_rows = RowIndex(rows)
 
 
-def _fill_orders(world: World, shop: Shop, count: int, *, flash: int, history_days: int, now: int) -> None:
+def _fill_orders(world: World, shop: Shop, *, count: int, flash: int, history_days: int, now: int) -> None:
     rng = world.rng
     maker = OrderMaker(shop, world.ids, rng)
     world.order_makers[shop.shop_id] = maker

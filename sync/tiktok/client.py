@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -228,9 +229,11 @@ def read_retry_after(header: str | None) -> float | None:
     if not header:
         return None
     try:
-        return min(max(float(header), 0.0), 60.0) if header.strip() != "nan" else None
+        seconds = float(header)
     except ValueError:
         pass
+    else:
+        return None if math.isnan(seconds) else min(max(seconds, 0.0), 60.0)
     try:
         seconds = parsedate_to_datetime(header).timestamp() - time.time()
     except (ValueError, OverflowError):

@@ -1,26 +1,35 @@
 """From the bytes of an answer to a page of records, reading only what a walk needs.
 
-Records stay bytes: Postgres takes them apart. Only their ids are looked at here. What JSON
-allows and Postgres does not hold (NUL, lone surrogates, invalid UTF-8, NaN) is replaced by
-U+FFFD or null, record by record, and said.
+Records stay bytes: Postgres takes them apart. Only their ids are looked at here. What Postgres
+does not hold (NUL, lone surrogates, invalid UTF-8, NaN, nesting without end) is replaced by
+U+FFFD, record by record, and said; every other byte stays as it came.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from datetime import datetime
-from typing import Any
 
 import msgspec
 
 from sync.errors import RequestError
 from sync.model import Page, Record
 
-_REPLACEMENT = "\ufffd"
 # Escapes that may be NUL or half of a surrogate pair: worth a slow look, no more.
 _SUSPICIOUS = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+# Any escape, or a pair of surrogates as one; in group 1 what Postgres cannot hold.
+_ESCAPE = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    rb"|(\\u0000|\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.",
+    re.DOTALL,
+)
+_REPLACEMENT = rb"\ufffd"
+# What decides how JSON is read: strings, brackets, and the literals that are no JSON.
+_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]|-?(?:NaN|Infinity)', re.DOTALL)
+# Stands for whatever is mended before the records are told apart; as a NUL it is found again in them.
+_MARK = rb"\u0000"
+_NO_UTF8 = re.compile("[\udc80-\udcff]")
+_DEEPEST = 500
 
 
 class Envelope(msgspec.Struct):
@@ -49,6 +58,8 @@ def read_envelope(body: bytes) -> Envelope:
         envelope = _read_leniently(body)
     if envelope.code is None:
         raise RequestError("the answer has no code: not from TikTok Shop, or cut off")
+    # Messages end in logs and in Postgres.
+    envelope.message = envelope.message.replace("\x00", "\ufffd")
     return envelope
 
 
@@ -60,11 +71,12 @@ def read_page(data: bytes, *, records: str, key: str, fetched_at: datetime) -> P
     try:
         members = _object_decoder.decode(data) or {}
         elements = _list_decoder.decode(members.get(records, msgspec.Raw(b"null"))) or []
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RequestError(f"the answer's {records!r} is not a list of records: {error}") from None
     total = _read_whole(members.get("total_count"))
     token = _read_text(members.get("next_page_token")) or None
-    if not elements and token is None and total and records not in members:
+    is_absent = bytes(members.get(records, b"null")) == b"null"
+    if is_absent and token is None and total:
         raise RequestError(f"the answer counts {total} records and shows no {records!r}")
     return Page(
         records=tuple(_read_record(bytes(e), key) for e in elements),
@@ -110,42 +122,48 @@ def scrub(raw: bytes) -> bytes:
 
     A pair of surrogates is a character and stays; only halves are replaced.
     """
-    value = json.loads(raw.decode("utf-8", "replace"), parse_constant=lambda _: None)
-    cleaned, touched = _clean(value)
-    if not touched and _is_utf8(raw):
-        return raw
-    return json.dumps(cleaned, ensure_ascii=False, separators=(",", ":")).encode()
+    return _mend_escapes(raw.decode("utf-8", "replace").encode(), _REPLACEMENT)
 
 
-def _clean(value: Any) -> tuple[Any, bool]:
-    if isinstance(value, str):
-        clean = _LONE_SURROGATE.sub(_REPLACEMENT, value.replace("\x00", _REPLACEMENT))
-        return clean, clean != value
-    if isinstance(value, list):
-        pairs = [_clean(item) for item in value]
-        return [item for item, _ in pairs], any(touched for _, touched in pairs)
-    if isinstance(value, dict):
-        items = [(_clean(k), _clean(v)) for k, v in value.items()]
-        return {k[0]: v[0] for k, v in items}, any(k[1] or v[1] for k, v in items)
-    return value, False
+def _mend_escapes(raw: bytes, replacement: bytes) -> bytes:
+    return _ESCAPE.sub(lambda found: replacement if found[1] else found[0], raw)
 
 
 def _read_leniently(body: bytes) -> Envelope:
     """The envelope of an answer that a strict reader refuses whole because of one value in it."""
     try:
-        value = json.loads(body.decode("utf-8-sig", "replace"), parse_constant=lambda _: None)
-    except (ValueError, RecursionError):
+        members = _object_decoder.decode(_mend(body)) or {}
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         start = body[:60].decode("utf-8", "replace").strip()
-        raise RequestError(f"the answer is not JSON; it starts with {start!r}") from None
-    if not isinstance(value, dict) or not isinstance(value.get("code"), int):
-        raise RequestError("the answer has no code: not from TikTok Shop, or cut off")
-    data = json.dumps(value.get("data"), ensure_ascii=True).encode()
+        raise RequestError(f"the answer is not a JSON object; it starts with {start!r}") from None
+    code = _read_scalar(members.get("code"))
     return Envelope(
-        code=value["code"],
-        message=str(value.get("message") or ""),
-        request_id=str(value.get("request_id") or ""),
-        data=msgspec.Raw(data),
+        code=code if isinstance(code, int) else None,
+        message=_read_text(members.get("message")),
+        request_id=_read_text(members.get("request_id")),
+        data=members.get("data", msgspec.Raw(b"null")),
     )
+
+
+def _mend(body: bytes) -> bytes:
+    """The body with a mark in place of each value that a strict reader refuses."""
+    text = body.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+    mended = _NO_UTF8.sub(lambda _: _MARK.decode(), text).encode()
+    pieces = []
+    depth = place = 0
+    for found in _TOKEN.finditer(mended):
+        token = found[0]
+        is_kept = depth <= _DEEPEST
+        if token in b"[{":
+            depth += 1
+        elif token in b"]}":
+            depth -= 1
+        if is_kept:
+            pieces.append(mended[place : found.start()])
+            is_cut = depth > _DEEPEST or not token.startswith((b'"', b"[", b"]", b"{", b"}"))
+            pieces.append(b'"' + _MARK + b'"' if is_cut else _mend_escapes(token, _MARK))
+        place = found.end()
+    return b"".join([*pieces, mended[place:]])
 
 
 def _read_scalar(raw: msgspec.Raw | None) -> str | int | None:

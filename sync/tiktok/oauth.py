@@ -23,9 +23,9 @@ class _TokenBody(msgspec.Struct):
     access_token_expire_in: int
     refresh_token: str
     refresh_token_expire_in: int
-    open_id: str = ""
-    seller_name: str = ""
-    seller_base_region: str = ""
+    open_id: str | None = None
+    seller_name: str | None = None
+    seller_base_region: str | None = None
     granted_scopes: list[str] | None = None
 
 
@@ -117,13 +117,18 @@ def _read_tokens(data: bytes) -> Tokens:
     except msgspec.DecodeError as error:
         # The error names the field, never its value.
         raise RequestError(f"the token answer has an unknown shape: {error}") from None
+    try:
+        access_expires_at = datetime.fromtimestamp(body.access_token_expire_in, UTC)
+        refresh_expires_at = datetime.fromtimestamp(body.refresh_token_expire_in, UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        raise RequestError(f"the token answer names an impossible expiry: {error}") from None
     return Tokens(
         access_token=body.access_token,
-        access_expires_at=datetime.fromtimestamp(body.access_token_expire_in, UTC),
+        access_expires_at=access_expires_at,
         refresh_token=body.refresh_token,
-        refresh_expires_at=datetime.fromtimestamp(body.refresh_token_expire_in, UTC),
-        open_id=body.open_id,
-        seller_name=body.seller_name,
-        seller_region=body.seller_base_region,
+        refresh_expires_at=refresh_expires_at,
+        open_id=body.open_id or "",
+        seller_name=body.seller_name or "",
+        seller_region=body.seller_base_region or "",
         granted_scopes=tuple(body.granted_scopes or ()),
     )

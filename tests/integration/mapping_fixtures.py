@@ -10,9 +10,9 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
-from mapping import Copy, connect
 
 from sync.store.migrations import migrate
+from tests.integration.mapping import Copy, connect
 
 
 def _with_database(url: str, name: str) -> str:

@@ -9,9 +9,10 @@ from typing import Any
 
 import asyncpg
 import pytest
-from mapping import Copy, Json, at
 
-pytest_plugins = ("mapping_fixtures",)
+from tests.integration.mapping import Copy, Json, at
+
+pytest_plugins = ("tests.integration.mapping_fixtures",)
 
 
 def line(id_: str, **fields: Any) -> Json:

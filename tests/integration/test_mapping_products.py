@@ -8,11 +8,11 @@ from typing import Any
 
 import asyncpg
 import pytest
-from mapping import SHOP, Copy, Json, at
 
 from sync.store.queries import query
+from tests.integration.mapping import SHOP, Copy, Json, at
 
-pytest_plugins = ("mapping_fixtures",)
+pytest_plugins = ("tests.integration.mapping_fixtures",)
 
 
 def sku(id_: str, **fields: Any) -> Json:

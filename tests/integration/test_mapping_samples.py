@@ -11,9 +11,10 @@ from typing import Any
 
 import asyncpg
 import pytest
-from mapping import SHOP, Copy, Json, read_sample
 
-pytest_plugins = ("mapping_fixtures",)
+from tests.integration.mapping import SHOP, Copy, Json, read_sample
+
+pytest_plugins = ("tests.integration.mapping_fixtures",)
 
 SOURCE = re.compile(r"API: (?P<path>[\w.]+)[^()]*(?:\(spelt so\))?\.?(?: \((?P<unit>unix \w+)\))?\.$")
 BOOKKEEPING = {"_raw", "_scrubbed", "_deleted_at", "_synced_at", "_fetched_at"}

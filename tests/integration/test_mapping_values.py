@@ -8,9 +8,10 @@ from typing import Any
 
 import asyncpg
 import pytest
-from mapping import Copy, Json
 
-pytest_plugins = ("mapping_fixtures",)
+from tests.integration.mapping import Copy, Json
+
+pytest_plugins = ("tests.integration.mapping_fixtures",)
 
 REFUSED = (asyncpg.DataError, asyncpg.CheckViolationError)
 

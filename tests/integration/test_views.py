@@ -9,9 +9,10 @@ from typing import Any
 
 import asyncpg
 import pytest
-from mapping import SHOP, Copy, Json, at
 
-pytest_plugins = ("mapping_fixtures",)
+from tests.integration.mapping import SHOP, Copy, Json, at
+
+pytest_plugins = ("tests.integration.mapping_fixtures",)
 
 READER = "shopsync_test_reader"
 NOON = int(datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp())
