@@ -114,7 +114,8 @@ class Settings(BaseSettings):
     @classmethod
     def _guard_url(cls, value: str) -> str:
         parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        is_url = parts.scheme in ("http", "https") and parts.hostname and _has_port_or_none(parts)
+        if not is_url or parts.query or parts.fragment:
             raise ValueError("must be an address such as https://open-api.tiktokglobalshop.com")
         if parts.scheme == "http" and not is_loopback(parts.hostname):
             raise ValueError("must start with https:// (plain http is accepted on loopback addresses only)")
@@ -123,8 +124,13 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _guard_database_url(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and urlsplit(value.get_secret_value()).scheme not in ("postgresql", "postgres"):
-            raise ValueError("must look like postgresql://user:password@host:5432/name")
+        if value is not None:
+            parts = urlsplit(value.get_secret_value())
+            if parts.scheme not in ("postgresql", "postgres"):
+                raise ValueError("must look like postgresql://user:password@host:5432/name")
+            if "@" in parts.path + parts.query + parts.fragment:
+                # Half of the password would be taken for the host, tried as a name and shown.
+                raise ValueError("/, ? and # in the password must be written as %2F, %3F and %23")
         return value
 
     @field_validator("encryption_key")
@@ -235,7 +241,7 @@ def _secret_names(values: Mapping[str, Any], path: str = "") -> list[str]:
     for key, value in values.items():
         if isinstance(value, dict):
             found += _secret_names(value, f"{path}{key}.")
-        elif key in ("app_secret", "database_url", "encryption_key") or f"{path}{key}" == "web.token":
+        elif key.lower() in ("app_secret", "database_url", "encryption_key") or f"{path}{key}" == "web.token":
             found.append(f"{path}{key}")
     return found
 
@@ -251,16 +257,22 @@ def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> None:
 def _resolve_files(environment: Mapping[str, str]) -> None:
     """Puts the content of each SHOPSYNC_X_FILE where SHOPSYNC_X would be."""
     for name, path in environment.items():
-        if not (name.startswith(_PREFIX) and name.endswith("_FILE") and path):
+        if not (name.startswith(_PREFIX) and name.endswith("_FILE")):
+            continue
+        if not path:
+            del os.environ[name]
             continue
         plain = name.removesuffix("_FILE")
         if environment.get(plain):
             raise SettingsError(f"{plain} and {name} are both set: keep one")
         try:
-            os.environ[plain] = Path(path).read_text().strip()
+            content = Path(path).read_text().strip()
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "it is not text"
             raise SettingsError(f"{name}: the file {path} cannot be read: {reason}") from None
+        if not content:
+            raise SettingsError(f"{name}: the file {path} is empty")
+        os.environ[plain] = content
         del os.environ[name]
 
 

@@ -8,8 +8,10 @@ from sync.model import Window, whole_second
 
 # Rows that one walk reads in a row. Large enough that the half-empty last page and the counting
 # page weigh little, small enough that a walk is over before much has moved under it.
-LEAF_ROWS = 2_000
+LEAF_ROWS = 1_000
 _MOST_PARTS = 48
+# A flash sale hides in one minute of years: fewer parts would take many rounds to find it.
+_LEAST_PARTS = 4
 
 
 def is_too_big(total: int | None, window: Window) -> bool:
@@ -21,10 +23,11 @@ def cut(window: Window, total: int | None) -> list[Window]:
     """Windows that tile this one, so many that each would hold a leaf's rows were they spread evenly.
 
     They are not: a part that is still too big is cut again. More parts at once would leave more
-    half-empty last pages. Without a count, or with one that fits, the window is halved.
+    half-empty last pages. A window that fits but keeps moving is halved.
     """
-    parts = 2 if total is None else total // LEAF_ROWS + 1
-    return window.cut(min(_MOST_PARTS, max(2, parts)))
+    if total is not None and total <= LEAF_ROWS:
+        return window.cut(2)
+    return window.cut(min(_MOST_PARTS, max(_LEAST_PARTS, (total or 0) // LEAF_ROWS + 1)))
 
 
 def horizon(now: datetime, *, settle_s: float) -> datetime:

@@ -111,7 +111,7 @@ class SliceSync:
         for attempt in range(1, _MOST_WALKS + 1):
             account.walks += 1
             started = self._api.clock.now()
-            walk = Walk(self._stream.page_size or 1)
+            walk = Walk()
             try:
                 final_page = await self._walk(window, body, walk, account, counts=is_root and attempt == 1)
             except PageTokenError as error:
@@ -165,7 +165,7 @@ class SliceSync:
     async def _sync_batch(self, batch: Batch, account: _Account) -> list[Batch]:
         if not isinstance(self._stream.slicing, ParentKeys):
             raise TypeError(f"{self._stream.name} has no parent keys")
-        walk = Walk(len(batch.keys))
+        walk = Walk()
         account.walks = 1
         try:
             page = await self._fetch(self._stream.slicing.body(batch.keys), account, None)
@@ -182,7 +182,7 @@ class SliceSync:
         return []
 
     async def _sync_whole(self, whole: Whole, account: _Account) -> None:
-        walk = Walk(1)
+        walk = Walk()
         account.walks = 1
         page = await self._fetch(None, account, None)
         walk.take(page)

@@ -29,10 +29,11 @@ class Step(Enum):
 class Walk:
     """One pass through the pages of a slice, from the first to the last."""
 
-    def __init__(self, page_size: int) -> None:
-        self._page_size = page_size
+    def __init__(self) -> None:
         self._tokens: set[str] = set()
         self._empties = 0
+        self._barren = 0
+        self._is_cut_short = False
         self.pages = 0
         self.seen: set[str] = set()
         self.first_total: int | None = None
@@ -44,8 +45,13 @@ class Walk:
             self.first_total = page.total
         self.pages += 1
         self.last_total = page.total
+        seen_before = len(self.seen)
         self.seen.update(_identity(record) for record in page.records)
-        if page.next_token is None or page.next_token in self._tokens or self.pages >= self._most_pages():
+        self._barren += len(self.seen) == seen_before
+        if page.next_token is None:
+            return Step.END
+        if page.next_token in self._tokens or self._is_long_enough():
+            self._is_cut_short = True
             return Step.END
         if not page.records:
             # Seen in production both ways: a tail of empty pages without end, and a page that is
@@ -66,12 +72,15 @@ class Walk:
         two walks that saw the very same rows under the same count are proof enough that nothing
         moved; where it does not count, a further walk must have seen nothing new.
         """
+        if self.first_total is not None and self.first_total == self.last_total == len(self.seen):
+            return "clean"
+        if self._is_cut_short:
+            # It ended before TikTok said so: what lies behind is unknown, however often it ends there.
+            return None
         if self.last_total is None or self.first_total is None:
             if self.pages == 1 or (previous is not None and self.seen <= previous.seen):
                 return "exhausted"
             return None
-        if self.first_total == self.last_total == len(self.seen):
-            return "clean"
         if (
             previous is not None
             and self.seen == previous.seen
@@ -80,10 +89,10 @@ class Walk:
             return "stable"
         return None
 
-    def _most_pages(self) -> int:
-        if self.last_total is None:
-            return _MOST_PAGES
-        return min(_MOST_PAGES, self.last_total // self._page_size + 1 + _SPARE_PAGES)
+    def _is_long_enough(self) -> bool:
+        """True when more pages than rows were shown, and some to spare. Pages may be smaller than asked."""
+        most = _MOST_PAGES if self.last_total is None else self.last_total + 1 + _SPARE_PAGES
+        return self._barren > _SPARE_PAGES or self.pages >= min(_MOST_PAGES, most)
 
 
 def _identity(record: Record) -> str:
