@@ -6,30 +6,47 @@ import contextlib
 import logging
 import re
 import sys
-from typing import TextIO
+from collections.abc import Mapping
+from typing import Any, TextIO
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
 _SECRET_KEYS = re.compile(r"token|secret|cipher|password|auth_code|encryption_key|authorization|^sign$", re.I)
-_SECRET_TEXT = re.compile(
-    r"(?i)\b(access_token|refresh_token|app_secret|auth_code|sign|shop_cipher|code|state)=[^&\s\"']+"
+_NAMES = (
+    "access[_-]token|refresh_token|app_secret|auth_code|shop_cipher|encryption_key|password|authorization"
 )
-_DSN_PASSWORD = re.compile(r"(://[^:/@\s]+):[^@/\s]+@")
+# In a query or a list of variables, and in JSON or a header.
+_SECRET_TEXTS = (
+    re.compile(rf"(?i)((?:{_NAMES}|\b(?:sign|code|state|token))=)[^&\s\"']+"),
+    re.compile(rf"(?i)((?:{_NAMES})[\"']?\s*:\s*[\"']?)[^\s\"',}}]+"),
+    # A DSN's password. One that is not percent-encoded may hold anything: up to the last @.
+    re.compile(r"(://[^:/@\s]*:)\S*(?=@)"),
+)
 
 
 def redact(text: str) -> str:
-    """The text without what looks like a secret in a URL or a DSN."""
-    return _DSN_PASSWORD.sub(r"\1:***@", _SECRET_TEXT.sub(r"\1=***", text))
+    """The text without what looks like a secret in a URL, a DSN, a header or JSON."""
+    for pattern in _SECRET_TEXTS:
+        text = pattern.sub(r"\1***", text)
+    return text
 
 
 def _hide_secrets(_logger: WrappedLogger, _name: str, event: EventDict) -> EventDict:
-    for key, value in event.items():
-        if _SECRET_KEYS.search(key) and isinstance(value, str):
-            event[key] = "***"
-        elif isinstance(value, str):
-            event[key] = redact(value)
-    return event
+    return {key: _hide(value, is_secret=bool(_SECRET_KEYS.search(key))) for key, value in event.items()}
+
+
+def _hide(value: Any, *, is_secret: bool) -> Any:
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, Mapping):
+        return {
+            str(key): _hide(item, is_secret=is_secret or bool(_SECRET_KEYS.search(str(key))))
+            for key, item in value.items()
+        }
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_hide(item, is_secret=is_secret) for item in value]
+    return "***" if is_secret else redact(str(value))
 
 
 class _StderrHandler(logging.Handler):
@@ -40,6 +57,12 @@ class _StderrHandler(logging.Handler):
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.write(self.format(record) + "\n")
             sys.stderr.flush()
+
+
+# Without the variables of each frame: they are tokens and buyers.
+_render_exceptions = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
 
 
 def set_up_logging(*, level: str, log_format: str, stream: TextIO | None = None) -> None:
@@ -53,7 +76,7 @@ def set_up_logging(*, level: str, log_format: str, stream: TextIO | None = None)
         structlog.processors.StackInfoRenderer(),
     ]
     rendering: list[structlog.typing.Processor] = (
-        [structlog.processors.dict_tracebacks, _hide_secrets, structlog.processors.JSONRenderer()]
+        [_render_exceptions, _hide_secrets, structlog.processors.JSONRenderer()]
         if as_json
         else [
             structlog.processors.format_exc_info,

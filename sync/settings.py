@@ -8,14 +8,14 @@ import difflib
 import ipaddress
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from sync.errors import SettingsError
@@ -114,30 +114,25 @@ class Settings(BaseSettings):
     @classmethod
     def _guard_url(cls, value: str) -> str:
         parts = urlsplit(value)
-        is_url = parts.scheme in ("http", "https") and parts.hostname and _has_port_or_none(parts)
-        if not is_url or parts.query or parts.fragment:
+        is_web = parts.scheme in ("http", "https") and parts.port != 0
+        if not is_web or not parts.hostname or parts.query or parts.fragment:
             raise ValueError("must be an address such as https://open-api.tiktokglobalshop.com")
         if parts.scheme == "http" and not is_loopback(parts.hostname):
             raise ValueError("must start with https:// (plain http is accepted on loopback addresses only)")
         return value.rstrip("/")
 
-    @field_validator("database_url")
+    @field_validator("database_url", "encryption_key")
     @classmethod
-    def _guard_database_url(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
+    def _guard_secret(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is not None and info.field_name == "encryption_key":
+            split_keys(value.get_secret_value())
+        elif value is not None:
             parts = urlsplit(value.get_secret_value())
             if parts.scheme not in ("postgresql", "postgres"):
                 raise ValueError("must look like postgresql://user:password@host:5432/name")
             if "@" in parts.path + parts.query + parts.fragment:
                 # Half of the password would be taken for the host, tried as a name and shown.
                 raise ValueError("/, ? and # in the password must be written as %2F, %3F and %23")
-        return value
-
-    @field_validator("encryption_key")
-    @classmethod
-    def _guard_keys(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None:
-            split_keys(value.get_secret_value())
         return value
 
     @property
@@ -152,16 +147,15 @@ class Settings(BaseSettings):
         """The app of that name; raises SettingsError when it is not configured completely."""
         if name == DEFAULT_APP:
             app = App(app_key=self.app_key, app_secret=self.app_secret, service_id=self.service_id)
-            names = ("SHOPSYNC_APP_KEY", "SHOPSYNC_APP_SECRET")
+            prefix = _PREFIX
         else:
-            known = ", ".join(sorted([DEFAULT_APP, *self.apps]))
-            if name not in self.apps:
+            if name.lower() not in self.apps:
+                known = ", ".join(sorted([DEFAULT_APP, *self.apps]))
                 raise SettingsError(f"no app is called {name!r}: known are {known}; add [apps.{name}]")
-            app = self.apps[name]
+            app = self.apps[name.lower()]
             prefix = f"{_PREFIX}APPS__{name.upper()}__"
-            names = (prefix + "APP_KEY", prefix + "APP_SECRET")
-        values = (app.app_key, app.app_secret.get_secret_value())
-        missing = " and ".join(n for n, v in zip(names, values, strict=True) if not v)
+        values = {"APP_KEY": app.app_key, "APP_SECRET": app.app_secret.get_secret_value()}
+        missing = " and ".join(prefix + name for name, value in values.items() if not value)
         if missing:
             raise SettingsError(f"{missing} must be set: see Partner Center > App & Service > your app")
         return app
@@ -205,11 +199,10 @@ def load_settings(config: Path | None = None, *, overrides: Mapping[str, Any] | 
         _merge(base, _read_toml(config))
     _merge(base, dict(overrides or {}))
     saved = dict(os.environ)
-    if overrides is not None:
-        for name in saved:
+    try:
+        for name in saved if overrides is not None else ():
             if name.startswith(_PREFIX) and not name.startswith(f"{_PREFIX}LOG_"):
                 del os.environ[name]
-    try:
         _resolve_files(os.environ.copy())
         _refuse_unknown_variables()
         return Settings(**base)
@@ -227,8 +220,12 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise SettingsError(f"the settings file {path} cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"the settings file {path} is not valid TOML: {error}") from None
-    secrets = sorted(_secret_names(values))
-    if secrets:
+    for name in values.keys() - Settings.model_fields.keys():
+        raise SettingsError(f"{path}: {name} is not a setting{_hint(name.lower(), Settings.model_fields)}")
+    if isinstance(values.get("apps"), dict):
+        # Environment variables know no case: an app must find its secret there.
+        values["apps"] = {name.lower(): app for name, app in values["apps"].items()}
+    if secrets := sorted(_secret_names(values)):
         raise SettingsError(
             f"{path}: {', '.join(secrets)}: secrets are not read from TOML, "
             "only from the environment (SHOPSYNC_...) or from files (SHOPSYNC_..._FILE)"
@@ -241,7 +238,7 @@ def _secret_names(values: Mapping[str, Any], path: str = "") -> list[str]:
     for key, value in values.items():
         if isinstance(value, dict):
             found += _secret_names(value, f"{path}{key}.")
-        elif key.lower() in ("app_secret", "database_url", "encryption_key") or f"{path}{key}" == "web.token":
+        elif key in ("app_secret", "database_url", "encryption_key") or f"{path}{key}" == "web.token":
             found.append(f"{path}{key}")
     return found
 
@@ -259,8 +256,8 @@ def _resolve_files(environment: Mapping[str, str]) -> None:
     for name, path in environment.items():
         if not (name.startswith(_PREFIX) and name.endswith("_FILE")):
             continue
+        del os.environ[name]
         if not path:
-            del os.environ[name]
             continue
         plain = name.removesuffix("_FILE")
         if environment.get(plain):
@@ -273,7 +270,6 @@ def _resolve_files(environment: Mapping[str, str]) -> None:
         if not content:
             raise SettingsError(f"{name}: the file {path} is empty")
         os.environ[plain] = content
-        del os.environ[name]
 
 
 def _refuse_unknown_variables() -> None:
@@ -288,16 +284,18 @@ def _refuse_unknown_variables() -> None:
         parts = rest.split("__")
         if rest in known or (len(parts) == 3 and parts[0] == "APPS" and parts[2].lower() in App.model_fields):
             continue
-        close = difflib.get_close_matches(rest, known, n=1)
-        hint = f"; did you mean {_PREFIX}{close[0]}?" if close else "; config/default.toml lists the settings"
-        raise SettingsError(f"{name} is not a setting{hint}")
+        raise SettingsError(f"{name} is not a setting{_hint(rest, known, prefix=_PREFIX)}")
+
+
+def _hint(name: str, known: Iterable[str], *, prefix: str = "") -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {prefix}{close[0]}?" if close else "; config/default.toml lists the settings"
 
 
 def _describe(error: Any) -> str:
     name = ".".join(str(part) for part in error["loc"])
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(name, Settings.model_fields, n=1)
-        return f"{name} is not a setting" + (f"; did you mean {close[0]}?" if close else "")
+        return f"{name} is not a setting"
     variable = _PREFIX + name.replace(".", "__").upper()
     return f"{name} ({variable}): {message[0].lower()}{message[1:]}"

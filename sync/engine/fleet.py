@@ -75,6 +75,10 @@ class Fleet:
         try:
             async with self._seats:
                 await self._sync(request, report, wait_for_lease=wait_for_lease)
+                while wait_for_lease and report.outcome == "stopped" and not self._stopping.is_set():
+                    # The lease was lost, perhaps with a restart of Postgres; what is stored stays.
+                    report.problems.clear()
+                    await self._sync(request, report, wait_for_lease=True)
         finally:
             self._reserved.discard(request.shop_id)
         return report

@@ -117,6 +117,7 @@ class ShopSync:
             async with asyncio.TaskGroup() as group:
                 for stream in streams:
                     progress = self._report.streams.setdefault(stream.name, StreamProgress())
+                    progress.finished = False
                     group.create_task(self._run_stream(stream, round_, progress, now), name=stream.name)
         except asyncio.CancelledError:
             if not self._stopping.is_set():

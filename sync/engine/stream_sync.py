@@ -111,7 +111,7 @@ class StreamSync:
                     await self._start_next(group)
                 elif self._active:
                     await self._wait(self._wake, until=due)
-                elif self._swept is not None or not self._progress.finished:
+                elif self._swept is not None or self._stream.name in self._round.unfinished:
                     await self._finish_pass()
                 elif moving and self._round.unfinished:
                     await self._wait(self._round.changed, until=due)

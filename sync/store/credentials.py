@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from sync.errors import SettingsError
 
+_KEY_BYTES = 32
 _KEY_ID_BYTES = 4
 _NONCE_BYTES = 12
 
@@ -51,7 +52,7 @@ class Vault:
             )
         try:
             return cipher.decrypt(rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], bound_to.encode()).decode()
-        except InvalidTag:
+        except (InvalidTag, ValueError):  # ValueError: too short to be one.
             raise SettingsError(
                 "a stored token does not open with its key: the row was altered or moved; "
                 "connect the shop again"
@@ -63,12 +64,28 @@ def _key_id(key: bytes) -> bytes:
 
 
 def load_or_make_key(path: Path) -> bytes:
-    """The key in the file, made and written there with mode 0600 when there is none yet."""
+    """The key in the file, made and written there with mode 0600 when there is none yet.
+
+    Raises SettingsError when something else is there: a new key would not open what the old one sealed.
+    """
     try:
-        return base64.urlsafe_b64decode(path.read_text().strip())
+        key = base64.urlsafe_b64decode(path.read_text().strip())
     except FileNotFoundError:
-        pass
-    key = os.urandom(32)
+        return _make_key(path)
+    except OSError as error:
+        raise SettingsError(f"the key file {path} cannot be read: {error.strerror}") from None
+    except ValueError:
+        key = b""
+    if len(key) != _KEY_BYTES:
+        raise SettingsError(
+            f"the key file {path} is damaged: restore it from a backup; or remove it, and connect the "
+            "shops again"
+        )
+    return key
+
+
+def _make_key(path: Path) -> bytes:
+    key = os.urandom(_KEY_BYTES)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Written aside and linked: two processes that start at once agree on one key, whole.
     draft = path.with_name(f".{path.name}.{os.getpid()}")

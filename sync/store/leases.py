@@ -116,7 +116,17 @@ class LeaseKeeper:
                 self._connection = await asyncpg.connect(
                     self._url, timeout=10, server_settings={"application_name": "shopsync leases"}
                 )
+            self._connection.add_termination_listener(self._lose_all)
         return self._connection
+
+    def _lose_all(self, connection: asyncpg.Connection) -> None:
+        """Without the connection others count us as dead: no request may leave before a new lease."""
+        if connection is not self._connection:
+            return
+        for lease in self._held.values():
+            lease.lost.set()
+            log.warning("lease_lost", shop_id=lease.shop_id, epoch=lease.epoch)
+        self._held.clear()
 
     async def _renew_for_ever(self) -> None:
         while True:

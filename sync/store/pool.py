@@ -152,8 +152,11 @@ def named_losses(url: str) -> Iterator[None]:
 
 def describe(url: str) -> str:
     """The database's address without user and password."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port or 5432
+    except ValueError:
+        # Several hosts, or no address at all: half of a password may stand where a host should.
+        return "Postgres (the one in SHOPSYNC_DATABASE_URL)"
     name = parts.path.lstrip("/") or "the default database"
-    if not parts.hostname:
-        return f"Postgres ({name}, local socket)"
-    return f"Postgres ({name} at {parts.hostname}:{parts.port or 5432})"
+    return f"Postgres ({name} at {host}:{port})" if host else f"Postgres ({name}, local socket)"

