@@ -14,7 +14,7 @@ import structlog
 
 from sync import metrics
 from sync.errors import DatabaseError, FencedOutError
-from sync.store.pool import CONNECTION_LOSS, named_losses
+from sync.store.pool import named_losses
 from sync.store.queries import query
 
 log = structlog.get_logger(__name__)
@@ -70,9 +70,8 @@ class LeaseKeeper:
         if self._renewal is not None:
             self._renewal.cancel()
             await asyncio.gather(self._renewal, return_exceptions=True)
-        for lease in list(self._held.values()):
-            await self.release(lease)
         if self._connection is not None:
+            # With the connection every lease is free for others; asking a dead server would hang.
             self._connection.terminate()
 
     async def acquire(self, shop_id: str) -> Lease | None:
@@ -99,16 +98,20 @@ class LeaseKeeper:
 
     async def release(self, lease: Lease) -> None:
         """The shop is free for the next process; never raises, since leases also end by themselves."""
+        lease.lost.set()
         if self._held.get(lease.shop_id) is lease:
             del self._held[lease.shop_id]
             metrics.LEASES.set(len(self._held))
-        lease.lost.set()
-        try:
-            async with self._turn:
-                connection = await self._connect()
-                await connection.execute(query("release_lease"), lease.shop_id, self.owner, timeout=5)
-        except (DatabaseError, *CONNECTION_LOSS) as error:
-            log.warning("lease_release_failed", shop_id=lease.shop_id, reason=str(error))
+        async with self._turn:
+            if self._connection is None or self._connection.is_closed():
+                return
+            try:
+                with named_losses(self._url):
+                    await self._connection.execute(
+                        query("release_lease"), lease.shop_id, self.owner, timeout=5
+                    )
+            except DatabaseError as error:
+                log.warning("lease_release_failed", shop_id=lease.shop_id, reason=str(error))
 
     async def _connect(self) -> asyncpg.Connection:
         if self._connection is None or self._connection.is_closed():
@@ -133,7 +136,7 @@ class LeaseKeeper:
             await asyncio.sleep(_RENEW_EVERY_S)
             try:
                 await self._renew()
-            except (DatabaseError, *CONNECTION_LOSS) as error:
+            except DatabaseError as error:
                 # Leases that cannot be renewed run out by themselves, here as well as there.
                 log.warning("lease_renewal_failed", reason=str(error))
                 if self._connection is not None:
@@ -145,10 +148,11 @@ class LeaseKeeper:
             return
         asked = time.monotonic()
         async with self._turn:
-            connection = await self._connect()
-            rows = await connection.fetch(
-                query("renew_leases"), self.owner, list(leases), _LIFE_S, timeout=_RENEW_EVERY_S
-            )
+            with named_losses(self._url):
+                connection = await self._connect()
+                rows = await connection.fetch(
+                    query("renew_leases"), self.owner, list(leases), _LIFE_S, timeout=_RENEW_EVERY_S
+                )
         renewed = {row["shop_id"] for row in rows}
         for shop_id, lease in leases.items():
             if shop_id in renewed:

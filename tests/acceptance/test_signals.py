@@ -34,14 +34,15 @@ async def page_of(process: Process) -> str:
     return match[1]
 
 
-async def has_asked(simulator: RunningSimulator, daemon: Process) -> None:
-    """The daemon has a request under way at the simulator."""
+async def hangs(simulator: RunningSimulator, process: Process, *, path: str) -> None:
+    """The process waits for an answer that never comes."""
+    rule = simulator.simulation.faults.add({"fault": "hang", "path": path})
 
     async def holds() -> bool:
-        assert daemon.is_running, daemon.err
-        return any(not key.startswith("seller:") for key in simulator.simulation.meter.arrivals)
+        assert process.is_running, process.err
+        return rule.struck > 0
 
-    await until(holds, "the daemon asks the shops")
+    await until(holds, "the process asks and waits")
 
 
 async def test_sigterm_ends_an_idle_daemon_in_order(connected: Bench, connection: asyncpg.Connection) -> None:
@@ -75,21 +76,20 @@ async def test_sigterm_during_a_backfill_loses_nothing(
     assert await compare(connection, simulator.url, simulator.world.shops) == []
 
 
+@pytest.mark.parametrize("path", ["/authorization/", "/orders/search"])
 async def test_sigterm_ends_a_daemon_whose_requests_hang(
-    connected: Bench, simulator: RunningSimulator
+    connected: Bench, simulator: RunningSimulator, path: str
 ) -> None:
-    simulator.simulation.faults.add({"fault": "hang"})
     daemon = await connected.start("run")
-    await has_asked(simulator, daemon)
+    await hangs(simulator, daemon, path=path)
     daemon.send(signal.SIGTERM)
     assert (await daemon.finish(within_s=_ENDS_WITHIN_S)).code == 0
 
 
 async def test_a_second_signal_ends_the_daemon_at_once(connected: Bench, simulator: RunningSimulator) -> None:
-    simulator.simulation.faults.add({"fault": "hang"})
     daemon = await connected.start("run")
     url = await page_of(daemon)
-    await has_asked(simulator, daemon)
+    await hangs(simulator, daemon, path="search")
     daemon.send(signal.SIGTERM)
 
     async def is_ending() -> bool:
@@ -104,9 +104,8 @@ async def test_a_second_signal_ends_the_daemon_at_once(connected: Bench, simulat
 async def test_ctrl_c_ends_a_hanging_backfill_as_interrupted(
     connected: Bench, simulator: RunningSimulator
 ) -> None:
-    simulator.simulation.faults.add({"fault": "hang"})
     run = await connected.start("backfill")
-    await has_asked(simulator, run)
+    await hangs(simulator, run, path="search")
     run.send(signal.SIGINT)
     assert (await run.finish(within_s=_ENDS_WITHIN_S)).code == 130
 
@@ -134,7 +133,6 @@ async def test_sigterm_ends_a_daemon_whose_postgres_is_gone(
                     return response.status == status
 
             await until(lambda: answers(200), "the daemon is ready")
-            await has_asked(simulator, daemon)
             postgres.kill()
             await until(lambda: answers(503), "the daemon misses its database")
             async with session.get(f"{url}/healthz") as response:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from pathlib import Path
 
+import asyncpg
 from store_probe import ORDERS, SHOP, closing, order, page
 
 from sync.app import open_app
 from sync.errors import SyncError
+from sync.log import set_up_logging
 from sync.settings import load_settings
 from sync.store.leases import LeaseKeeper
 from sync.store.migrations import Script, migrate
@@ -46,13 +49,11 @@ async def own(url: str) -> None:
 
 async def run_migrations(url: str, folder: str) -> None:
     """Applies the folder's migrations after any line on stdin."""
-    import asyncpg
-
     connection = await asyncpg.connect(url)
     scripts = [Script(p.stem, p) for p in sorted(Path(folder).glob("*.sql"))]
     say("ready")
     await next_command()
-    say(await migrate(connection, migrations=scripts, views=[]))
+    say(json.dumps(await migrate(connection, migrations=scripts, views=[])))
 
 
 async def refresh(credential_id: str, tasks: str) -> None:
@@ -69,4 +70,6 @@ async def refresh(credential_id: str, tasks: str) -> None:
 
 
 if __name__ == "__main__":
+    # Stdout is for what the tests wait for.
+    set_up_logging(level="error", log_format="json")
     asyncio.run({"own": own, "migrate": run_migrations, "refresh": refresh}[sys.argv[1]](*sys.argv[2:]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import asyncpg
@@ -11,7 +12,7 @@ from store_probe import other_process
 
 from sync.errors import DatabaseError
 from sync.store.migrations import Script, list_migrations, migrate, migrate_database, pending
-from tests.support import execute
+from tests.support import execute, with_database
 
 FIRST = "CREATE TABLE public.one (a int); INSERT INTO public.one VALUES (1);"
 SLOW = "CREATE TABLE public.two (a int); SELECT pg_sleep(60); INSERT INTO public.two VALUES (2);"
@@ -65,7 +66,7 @@ async def test_two_processes_at_once_do_the_work_once(empty_database_url: str, t
         assert [await one.hear(), await two.hear()] == ["ready", "ready"]
         await asyncio.gather(one.tell("go"), two.tell("go"))
         said = await asyncio.gather(one.hear(), two.hear())
-    applied = [eval(text) for text in said]
+    applied = [json.loads(text) for text in said]
     assert sorted(applied[0] + applied[1]) == sorted(name[1:] for name in scripts)
 
 
@@ -175,8 +176,6 @@ async def test_a_database_of_another_encoding_is_refused(server_url: str, empty_
     name = empty_database_url.partition("shopsync_test_")[2].partition("?")[0] + "_ascii"
     await execute(server_url, f"CREATE DATABASE \"{name}\" TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'")
     try:
-        from tests.support import with_database
-
         with pytest.raises(DatabaseError, match="encoding is SQL_ASCII"):
             await migrate_database(with_database(server_url, name))
     finally:
