@@ -80,6 +80,8 @@ def _describe(group: Sequence[RunReport], elapsed_s: float, *, finished: bool) -
     done, expected = _count(group)
     if finished:
         return f"{done:,} rows"
+    if not expected:
+        return "asking TikTok Shop how much there is"
     parts = [f"{done:,} of {expected:,} rows", requests_per_second(group, elapsed_s)]
     left_s = _time_left(done, expected, elapsed_s)
     if left_s is not None:

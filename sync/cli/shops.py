@@ -6,11 +6,10 @@ import secrets
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from sync.app import open_app, open_store
-from sync.cli.state import run, settings_of
+from sync.cli.state import results_console, run, settings_of
 from sync.errors import SettingsError
 from sync.model import AuthorizedShop
 from sync.settings import DEFAULT_APP, Settings
@@ -48,10 +47,10 @@ def connect(
         _print_consent(settings, app_name)
         return
     shops = run(_connect(settings, code.strip(), app_name))
-    console = Console(highlight=False)
+    console = results_console()
     for shop in shops:
         console.print(f"connected {shop.shop_id}  {shop.name} ({shop.region})", markup=False)
-    console.print("Next: `shopsync backfill` for the history, or `shopsync run` to keep the copy true.")
+    console.print("Next: `shopsync backfill` for history, or `shopsync run` to keep the copy true.")
 
 
 @app.command("list")
@@ -63,7 +62,7 @@ def list_(context: typer.Context) -> None:
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("shop", "name", "region", "app", "seller", "state", "consent ends", "note"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, overflow="fold", no_wrap=heading in ("shop", "state"))
     for row in rows:
         ends = f"{row.refresh_expires_at:%Y-%m-%d}" if row.refresh_expires_at else ""
         shop = row.shop
@@ -77,7 +76,7 @@ def list_(context: typer.Context) -> None:
             ends,
             row.state_reason or "",
         )
-    Console(highlight=False).print(table, markup=False)
+    results_console().print(table, markup=False)
 
 
 @app.command()

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import typer
+from rich.console import Console
 
 from sync.errors import SettingsError, SyncError
 from sync.log import set_up_logging
 from sync.settings import Settings, load_settings
 
 _T = TypeVar("_T")
+_PIPE_WIDTH = 200
 
 
 class Interrupted(BaseException):
@@ -45,6 +47,11 @@ def settings_of(context: typer.Context, *, shows_progress: bool = False) -> Sett
         level = "warning"  # A person watches the progress; every slice as a line would bury it.
     set_up_logging(level=level, log_format=settings.log_format)
     return settings
+
+
+def results_console() -> Console:
+    """Where results go: stdout, as wide as the terminal, and unwrapped where there is none."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 
 
 def run(work: Coroutine[Any, Any, _T]) -> _T:

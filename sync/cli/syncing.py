@@ -26,6 +26,13 @@ from sync.web.server import WebServer
 # Failed slices are planned again this often before a command gives up and says what is missing.
 _PASSES = 4
 _MOST_LINES = 20
+_VERBS = {
+    "complete": "is complete",
+    "incomplete": "is incomplete",
+    "failed": "failed",
+    "busy": "was left",
+    "stopped": "was stopped",
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -171,7 +178,9 @@ def _explain(report: RunReport) -> str:
         "busy": ["another process syncs it; see `shopsync status`"],
         "stopped": ["stopped before the end; the same command goes on from here"],
     }.get(report.outcome, ["no reason was given"])
-    return "\n".join(f"{report.shop_id} {report.name} is {report.outcome}: {problem}" for problem in problems)
+    return "\n".join(
+        f"{report.shop_id} {report.name} {_VERBS[report.outcome]}: {problem}" for problem in problems
+    )
 
 
 async def _serve(settings: Settings, stopping: asyncio.Event) -> None:

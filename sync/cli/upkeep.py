@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import groupby
 from typing import Annotated
 
 import typer
@@ -13,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sync.app import open_postgres, open_store
-from sync.cli.state import run, settings_of
+from sync.cli.state import results_console, run, settings_of
 from sync.settings import Settings
 from sync.store.migrations import migrate_database
 from sync.store.status import StreamStatus
@@ -47,37 +48,38 @@ def status(
     elif not rows:
         typer.echo("no shop is connected yet: run `shopsync shops connect`, or try `shopsync demo`")
     else:
-        Console(highlight=False).print(status_table(rows))
+        print_status(results_console(), rows)
 
 
-def status_table(rows: Sequence[StreamStatus]) -> Table:
-    """What `status` shows to a person."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading, justify in (
-        ("shop", "left"),
-        ("stream", "left"),
-        ("synced until (UTC)", "left"),
-        ("lag", "right"),
-        ("rows", "right"),
-        ("rejects", "right"),
-        ("req/s", "right"),
-        ("state", "left"),
-    ):
-        table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
-    last = ""
+def print_status(console: Console, rows: Sequence[StreamStatus]) -> None:
+    """What `status` shows to a person: a line for each shop, a table of its streams below."""
+    for _, group in groupby(rows, key=lambda row: row.shop_id):
+        streams = list(group)
+        shop = streams[0]
+        heading = Text(f"{shop.name or 'unnamed'} ({shop.region})", style="bold")
+        heading.append(f"  {shop.shop_id}  {shop.requests_per_second:.1f} requests/s", style="not bold dim")
+        console.print(heading, soft_wrap=True)
+        console.print(_stream_table(streams), Text())
+
+
+def _stream_table(rows: Sequence[StreamStatus]) -> Table:
+    table = Table(box=None, header_style="dim")
+    table.add_column("stream", min_width=10)
+    table.add_column("synced until (UTC)", min_width=19)
+    table.add_column("lag", justify="right", min_width=11)
+    table.add_column("rows", justify="right", min_width=9)
+    table.add_column("state", overflow="fold")
     for row in rows:
         state, style = _state(row)
+        if row.rejects:
+            state += f"; {row.rejects:,} records could not be stored, see sync.rejects"
         table.add_row(
-            Text(f"{row.name} ({row.region}) {row.shop_id}" if row.shop_id != last else ""),
             row.stream,
             f"{row.synced_until:%Y-%m-%d %H:%M:%S}" if row.synced_until else "never",
             duration(row.lag_s),
             f"{row.rows:,}" if row.rows is not None else "",
-            f"{row.rejects:,}" if row.rejects else "",
-            f"{row.requests_per_second:.1f}" if row.shop_id != last else "",
             Text(state, style=style),
         )
-        last = row.shop_id
     return table
 
 

@@ -104,9 +104,6 @@ class ShopSync:
             raise error
 
     async def _run_streams(self, streams: tuple[Stream, ...]) -> None:
-        if not self._api.clock.is_known:
-            await self._api.learn_clock()
-        now = self._api.clock.now()
         round_ = Round(
             unfinished={s.name for s in streams},
             stopping=self._stopping,
@@ -114,6 +111,9 @@ class ShopSync:
         )
         stop = asyncio.create_task(self._enforce_stop(asyncio.current_task()))
         try:
+            if not self._api.clock.is_known:
+                await self._api.learn_clock()
+            now = self._api.clock.now()
             async with asyncio.TaskGroup() as group:
                 for stream in streams:
                     progress = self._report.streams.setdefault(stream.name, StreamProgress())

@@ -70,6 +70,9 @@ class LeaseKeeper:
         if self._renewal is not None:
             self._renewal.cancel()
             await asyncio.gather(self._renewal, return_exceptions=True)
+        for lease in self._held.values():
+            lease.lost.set()
+        self._held.clear()
         if self._connection is not None:
             # With the connection every lease is free for others; asking a dead server would hang.
             self._connection.terminate()

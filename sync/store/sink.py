@@ -33,6 +33,8 @@ _BAD_RECORD = (
     UnicodeError,
 )
 _LONGEST_REASON = 500
+# Far longer than any id, and short enough for the index of sync.rejects.
+_LONGEST_ID = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +68,9 @@ class Sink:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        # Streams that have rejects: only there can a good page forgive one.
-        self._with_rejects: dict[tuple[str, str], bool] = {}
+        # Whether a shop's stream has rejects, for only then can a good page forgive one; and the epoch in
+        # which that was found out, since under another lease another process may have added some.
+        self._with_rejects: dict[tuple[str, str], tuple[int, bool]] = {}
 
     async def write(
         self, target: Target, page: Page | None, *, lease: Lease, closing: Closing | None = None
@@ -82,7 +85,7 @@ class Sink:
             await _hold(connection, lease)
             tally = Tally()
             if page is not None and page.records:
-                tally = await self._store(connection, target, shop_id, page)
+                tally = await self._store(connection, target, lease, page)
             if closing is not None:
                 await _close(connection, target.stream, shop_id, closing, tally)
             return tally
@@ -101,26 +104,27 @@ class Sink:
         async def work(connection: asyncpg.Connection) -> None:
             await _hold(connection, lease)
             record = Record(key=key, raw=b"")
-            await self._reject(connection, target, lease.shop_id, record, reason=reason[:_LONGEST_REASON])
+            await self._reject(connection, target, lease, record, reason=reason[:_LONGEST_REASON])
 
         await self._database.transact(work)
 
-    async def _store(self, connection: asyncpg.Connection, target: Target, shop_id: str, page: Page) -> Tally:
-        place = (shop_id, target.stream)
-        if place not in self._with_rejects:
-            self._with_rejects[place] = bool(await connection.fetchval(query("has_rejects"), *place))
+    async def _store(self, connection: asyncpg.Connection, target: Target, lease: Lease, page: Page) -> Tally:
+        place = (lease.shop_id, target.stream)
+        if self._with_rejects.get(place, (None,))[0] != lease.epoch:
+            found = bool(await connection.fetchval(query("has_rejects"), *place))
+            self._with_rejects[place] = (lease.epoch, found)
         tally = Tally(fetched=len(page.records))
         nameless = [r for r in page.records if r.key is None]
         for record in nameless:
-            await self._reject(connection, target, shop_id, record, reason="the record has no usable id")
+            await self._reject(connection, target, lease, record, reason="the record has no usable id")
             tally.rejected += 1
-        writer = _PageWriter(connection, target, shop_id, page.fetched_at, tally)
+        writer = _PageWriter(connection, target, lease.shop_id, page.fetched_at, tally)
         await writer.write([r for r in page.records if r.key is not None])
         for record, error, stored in writer.refused:
             await self._reject(
-                connection, target, shop_id, record, reason=_reason(error), error=error, stored=stored
+                connection, target, lease, record, reason=_reason(error), error=error, stored=stored
             )
-        if self._with_rejects[place] and writer.accepted:
+        if self._with_rejects[place][1] and writer.accepted:
             await connection.execute(query("forgive_rejects"), *place, writer.accepted)
         return tally
 
@@ -128,15 +132,18 @@ class Sink:
         self,
         connection: asyncpg.Connection,
         target: Target,
-        shop_id: str,
+        lease: Lease,
         record: Record,
         *,
         reason: str,
         error: BaseException | None = None,
         stored: bool = False,
     ) -> None:
-        self._with_rejects[shop_id, target.stream] = True
-        record_id = record.key or "sha256:" + hashlib.sha256(record.raw).hexdigest()
+        shop_id = lease.shop_id
+        self._with_rejects[shop_id, target.stream] = (lease.epoch, True)
+        record_id = record.key
+        if record_id is None or len(record_id) > _LONGEST_ID:
+            record_id = "sha256:" + hashlib.sha256(record.raw).hexdigest()
         log.warning(
             "record_rejected", shop_id=shop_id, stream=target.stream, record_id=record_id, stored=stored
         )
@@ -178,32 +185,57 @@ class _PageWriter:
         error = await self._attempt(records)
         if error is None:
             self.accepted += [r.key for r in records if r.key is not None]
-        elif len(records) == 1 or not self._target.divisible:
-            await self._write_leniently(records, error)
+        elif not self._target.divisible:
+            await self._write_list(records, error)
+        elif len(records) == 1:
+            await self._write_leniently(records[0], error)
         else:
             middle = len(records) // 2
             await self.write(records[:middle])
             await self.write(records[middle:])
 
-    async def _write_leniently(self, records: Sequence[Record], error: BaseException) -> None:
+    async def _write_leniently(self, record: Record, error: BaseException) -> None:
         await self._connection.execute(query("be_lenient"))
-        second_error = await self._attempt(records)
+        second_error = await self._attempt([record])
         await self._connection.execute(query("be_strict"))
-        if second_error is not None:
-            self._tally.rejected += len(records)
-        for record in records:
-            self.refused.append((record, second_error or error, second_error is None))
+        self._refuse(record, second_error or error, stored=second_error is None)
 
-    async def _attempt(self, records: Sequence[Record]) -> BaseException | None:
+    async def _write_list(self, records: Sequence[Record], error: BaseException) -> None:
+        """A list is stored in one piece; who spoils it is found by trying each record for itself."""
+        wrong = {r: e for r in records if (e := await self._attempt([r], keeps=False))}
+        await self._connection.execute(query("be_lenient"))
+        hopeless = {r: e for r in wrong if (e := await self._attempt([r], keeps=False))}
+        kept = [r for r in records if r not in hopeless]
+        last_error = await self._attempt(kept) if kept else None
+        await self._connection.execute(query("be_strict"))
+        for record in records:
+            if record in wrong or last_error is not None:
+                is_stored = record not in hopeless and last_error is None
+                self._refuse(record, hopeless.get(record) or wrong.get(record) or error, stored=is_stored)
+            elif record.key is not None:
+                self.accepted.append(record.key)
+
+    def _refuse(self, record: Record, error: BaseException, *, stored: bool) -> None:
+        self._tally.rejected += not stored
+        self.refused.append((record, error, stored))
+
+    async def _attempt(self, records: Sequence[Record], *, keeps: bool = True) -> BaseException | None:
+        """What speaks against storing the records together; None when they are stored, or could be."""
+        attempt = self._connection.transaction()
+        await attempt.start()
         try:
             text = (b"[" + b",".join(r.raw for r in records) + b"]").decode()
             scrubbed = [r.key for r in records if r.scrubbed]
-            async with self._connection.transaction():
-                row = await self._connection.fetchrow(
-                    query(self._target.statement), self._shop_id, text, self._fetched_at, scrubbed
-                )
+            row = await self._connection.fetchrow(
+                query(self._target.statement), self._shop_id, text, self._fetched_at, scrubbed
+            )
         except _BAD_RECORD as error:
+            await attempt.rollback()
             return error
+        if not keeps:
+            await attempt.rollback()
+            return None
+        await attempt.commit()
         for name in ("inserted", "updated", "stale", "unchanged"):
             setattr(self._tally, name, getattr(self._tally, name) + row[name])
         return None

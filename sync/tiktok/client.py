@@ -178,7 +178,10 @@ class Client:
         except TimeoutError:
             raise RequestError(f"{url.host} did not answer {url.path} in time") from None
         except aiohttp.ClientConnectorError as error:
-            raise RequestError(f"{url.host}:{url.port} cannot be reached: {error.strerror}") from None
+            raise RequestError(
+                f"{url.host}:{url.port} cannot be reached: {error.strerror}. Check the network, or the "
+                "addresses in SHOPSYNC_API_URL and SHOPSYNC_AUTH_URL"
+            ) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise RequestError(f"the answer of {url.path} was cut off ({type(error).__name__})") from None
         received = time.monotonic()

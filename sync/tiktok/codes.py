@@ -73,6 +73,8 @@ def _classify_code(code: int, text: str) -> SyncError:
         return AppError(
             f"{text}. The signature is refused: check that SHOPSYNC_APP_SECRET belongs to SHOPSYNC_APP_KEY"
         )
+    if code == 98001006:
+        return AppError(f"{text}. Check SHOPSYNC_APP_KEY and SHOPSYNC_APP_SECRET: they belong together")
     if code == 36009033:
         return AppError(f"{text}. Add this machine's address to the app's IP allow list in Partner Center")
     if code == HOURLY_CAP:

@@ -69,7 +69,8 @@ async def exchange_code(client: Client, keys: AppKeys, code: str) -> Tokens:
 async def refresh_tokens(client: Client, keys: AppKeys, refresh_token: str) -> Tokens:
     """A new pair; the old refresh token may be dead after this. TikTok Shop token/refresh.
 
-    Raises NeedsReauthError when TikTok no longer knows the refresh token.
+    Raises NeedsReauthError when TikTok no longer knows the refresh token, RequestError when it
+    refuses for a reason that is not known to be final.
     """
     try:
         data = await client.ask_token(
@@ -82,9 +83,9 @@ async def refresh_tokens(client: Client, keys: AppKeys, refresh_token: str) -> T
             },
         )
     except BadRequestError as error:
-        raise NeedsReauthError(
-            f"{error}. The seller must consent again: run `shopsync shops connect`"
-        ) from None
+        # An unknown refusal is no proof that the consent is gone: condemning it would stop every
+        # shop of the seller for a fault that may be ours.
+        raise RequestError(f"{error}. The token could not be refreshed; it is tried again") from None
     return _read_tokens(data)
 
 

@@ -105,7 +105,7 @@ async def test_ctrl_c_ends_a_hanging_backfill_as_interrupted(
     connected: Bench, simulator: RunningSimulator
 ) -> None:
     run = await connected.start("backfill")
-    await hangs(simulator, run, path="search")
+    await hangs(simulator, run, path="/authorization/")
     run.send(signal.SIGINT)
     assert (await run.finish(within_s=_ENDS_WITHIN_S)).code == 130
 

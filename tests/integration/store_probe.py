@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -105,7 +105,7 @@ class OtherProcess:
 
 
 @asynccontextmanager
-async def other_process(*arguments: str) -> AsyncIterator[OtherProcess]:
+async def other_process(*arguments: str, environment: Mapping[str, str] = os.environ) -> AsyncIterator[OtherProcess]:
     """Runs store_process.py; it is gone when the context ends, whatever state it is in."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -113,7 +113,7 @@ async def other_process(*arguments: str) -> AsyncIterator[OtherProcess]:
         *arguments,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=dict(environment) | {"PYTHONPATH": str(ROOT)},
     )
     other = OtherProcess(process)
     try:

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from sync.clock import ApiClock
-from sync.errors import NeedsReauthError, RequestError, SyncError
+from sync.errors import AppError, NeedsReauthError, RequestError
 from sync.tiktok.client import AppKeys, Client
 from sync.tiktok.oauth import CONSENT_HOSTS, consent_url, exchange_code, refresh_tokens
 
@@ -93,11 +93,25 @@ async def test_a_refresh_asks_with_the_refresh_token_and_reads_both_new_ones() -
 
 
 @pytest.mark.parametrize("code", [36004001, 36004004, 36004005, 98001004])
-@pytest.mark.parametrize("auth_code", [None, "c1"])
-async def test_a_refused_refresh_or_code_asks_for_a_new_consent(code: int, auth_code: str | None) -> None:
-    error, asked = await ask(envelope(None, code=code), code=auth_code)
+async def test_a_refused_code_asks_for_a_new_consent(code: int) -> None:
+    error, asked = await ask(envelope(None, code=code), code="c1")
     assert isinstance(error, NeedsReauthError)
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize("code", [36004001, 36004005])
+async def test_a_refresh_token_that_is_gone_asks_for_a_new_consent(code: int) -> None:
+    error, asked = await ask(envelope(None, code=code), code=None)
+    assert isinstance(error, NeedsReauthError)
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(("code", "kind"), [(98001004, RequestError), (98001006, AppError)])
+async def test_a_refresh_refused_for_another_reason_condemns_no_consent(
+    code: int, kind: type[Exception]
+) -> None:
+    error, _ = await ask(envelope(None, code=code), code=None)
+    assert type(error) is kind
 
 
 @pytest.mark.parametrize(

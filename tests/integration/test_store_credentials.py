@@ -1,0 +1,238 @@
+"""Tokens: sealed at rest, refreshed once however many ask, parked when only a consent helps."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+from store_probe import at, other_process
+
+from sync.app import App
+from sync.errors import DatabaseError, NeedsReauthError, SettingsError, SyncError
+from sync.model import AuthorizedShop, Tokens
+from sync.simulator.server import RunningSimulator
+from sync.store import pool
+from sync.store.credentials import Vault
+from sync.store.pool import Database
+from sync.store.shops import Credential, Shops
+from tests.conftest import StartSimulator
+from tests.support import connected_app, environment_of, make_settings
+
+
+CREDENTIAL = "SELECT min(credential_id) FROM sync.credentials"
+KEY = bytes(32)
+
+
+@pytest.fixture
+async def simulator(start_simulator: StartSimulator) -> RunningSimulator:
+    return await start_simulator(shops=2, orders_per_shop=5, products_per_shop=2, flash_sale_orders=0)
+
+
+@pytest.fixture
+async def app(simulator: RunningSimulator, database_url: str) -> AsyncIterator[App]:
+    async with connected_app(make_settings(database_url, simulator), simulator) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def database(database_url: str) -> AsyncIterator[Database]:
+    async with Database(database_url, size=8) as opened:
+        yield opened
+
+
+def tokens(number: int, *, open_id: str = "o1") -> Tokens:
+    return Tokens(
+        access_token=f"canary-access-{number}",
+        access_expires_at=at(10**6),
+        refresh_token=f"canary-refresh-{number}",
+        refresh_expires_at=at(10**8),
+        open_id=open_id,
+        seller_name="Seller",
+        seller_region="GB",
+        granted_scopes=("seller.order.info",),
+    )
+
+
+def shop(number: int) -> AuthorizedShop:
+    return AuthorizedShop(
+        shop_id=f"s{number}", name="n", region="GB", seller_type="LOCAL", code="C", cipher="canary-cipher"
+    )
+
+
+async def connect(database: Database, *, vault: Vault | None = None) -> tuple[Shops, int]:
+    shops = Shops(database, vault or Vault([KEY]))
+    await shops.connect("default", tokens(1), [shop(1), shop(2)], fetched_at=at(0))
+    return shops, (await shops.list())[0].shop.credential_id
+
+
+async def test_two_processes_with_fifty_tasks_each_refresh_once(
+    app: App, simulator: RunningSimulator, database_url: str, connection: asyncpg.Connection
+) -> None:
+    credential_id = await connection.fetchval(CREDENTIAL)
+    before = await app.tokens.current(credential_id)
+    simulator.change_options(latency_s=0.2)
+    environment = environment_of(database_url, simulator.url, simulator.options)
+    arguments = ("refresh", str(credential_id), "50")
+    async with (
+        other_process(*arguments, environment=environment) as one,
+        other_process(*arguments, environment=environment) as two,
+    ):
+        assert [await one.hear(), await two.hear()] == ["ready", "ready"]
+        await asyncio.gather(one.tell("go"), two.tell("go"))
+        said = [[await process.hear() for _ in range(2)] for process in (one, two)]
+    assert said == [["1", str(before.generation + 1)]] * 2
+    assert simulator.simulation.meter.token_refreshes == 1
+
+
+async def test_a_token_that_others_renewed_meanwhile_is_taken_without_asking(
+    app: App, simulator: RunningSimulator, connection: asyncpg.Connection
+) -> None:
+    credential_id = await connection.fetchval(CREDENTIAL)
+    seen = (await app.tokens.current(credential_id)).generation
+    first = await app.tokens.renew(credential_id, seen=seen)
+    late = await app.tokens.renew(credential_id, seen=seen)
+    assert late.access_token == first.access_token
+    assert simulator.simulation.meter.token_refreshes == 1
+
+
+async def test_a_caller_that_is_cancelled_does_not_lose_the_new_pair(
+    app: App, simulator: RunningSimulator, connection: asyncpg.Connection
+) -> None:
+    credential_id = await connection.fetchval(CREDENTIAL)
+    seen = (await app.tokens.current(credential_id)).generation
+    simulator.change_options(latency_s=0.3)
+    caller = asyncio.create_task(app.tokens.renew(credential_id, seen=seen))
+    async with asyncio.timeout(10):
+        while not simulator.simulation.meter.token_refreshes:  # noqa: ASYNC110 - the server tells nobody
+            await asyncio.sleep(0.005)
+    caller.cancel()
+    await app.tokens.drain()
+    assert await connection.fetchval("SELECT max(generation) FROM sync.credentials") == seen + 1
+    assert (await app.tokens.current(credential_id)).generation == seen + 1
+
+
+async def test_a_refused_refresh_parks_the_shops_of_that_seller_only(
+    app: App, simulator: RunningSimulator, connection: asyncpg.Connection
+) -> None:
+    rows = await connection.fetch("SELECT credential_id, open_id FROM sync.credentials ORDER BY 1")
+    simulator.simulation.accounts.revoke(rows[0]["open_id"])
+    with pytest.raises(NeedsReauthError):
+        await app.tokens.renew(rows[0]["credential_id"], seen=1)
+    asked = simulator.simulation.meter.token_refreshes
+    with pytest.raises(NeedsReauthError):
+        await app.tokens.current(rows[0]["credential_id"])
+    assert simulator.simulation.meter.token_refreshes == asked
+    states = "SELECT credential_id, state FROM sync.shops"
+    for row in await connection.fetch(states):
+        is_refused = row["credential_id"] == rows[0]["credential_id"]
+        assert row["state"] == ("needs_reauth" if is_refused else "active")
+
+
+async def test_nothing_readable_is_stored(database: Database, connection: asyncpg.Connection) -> None:
+    await connect(database)
+    rows = await connection.fetch("SELECT * FROM sync.credentials")
+    assert rows
+    for value in rows[0].values():
+        assert b"canary" not in (value if isinstance(value, bytes) else str(value).encode())
+
+
+async def test_the_list_of_shops_for_people_holds_no_secret(
+    database: Database, connection: asyncpg.Connection
+) -> None:
+    shops, _ = await connect(database)
+    row = await connection.fetchval("SELECT to_jsonb(s)::text FROM tiktok.shops AS s LIMIT 1")
+    assert "canary" not in row
+    assert "canary" not in repr(await shops.list())
+
+
+async def test_the_new_pair_replaces_the_old_one_which_is_kept_for_one_retry(database: Database) -> None:
+    shops, credential_id = await connect(database)
+
+    async def ask(current: Credential) -> Tokens:
+        return tokens(int(current.access_token[-1]) + 1)
+
+    for seen in (1, 2):
+        await shops.refresh(credential_id, seen=seen, refresh=ask)
+    now = await shops.read_credential(credential_id)
+    assert (now.access_token, now.refresh_token) == ("canary-access-3", "canary-refresh-3")
+    assert (now.previous_refresh_token, now.generation) == ("canary-refresh-2", 3)
+
+
+async def test_a_refresh_that_fails_changes_nothing(database: Database) -> None:
+    shops, credential_id = await connect(database)
+    before = await shops.read_credential(credential_id)
+
+    async def ask(_: Credential) -> Tokens:
+        raise NeedsReauthError("no longer known")
+
+    with pytest.raises(NeedsReauthError):
+        await shops.refresh(credential_id, seen=1, refresh=ask)
+    assert await shops.read_credential(credential_id) == before
+
+
+async def test_a_token_that_was_copied_to_another_seller_s_row_does_not_open(
+    database: Database, connection: asyncpg.Connection
+) -> None:
+    shops, _ = await connect(database)
+    await shops.connect("default", tokens(2, open_id="o2"), [shop(3)], fetched_at=at(0))
+    await connection.execute(
+        "UPDATE sync.credentials SET access_token = (SELECT access_token FROM sync.credentials"
+        " WHERE open_id = 'o1') WHERE open_id = 'o2'"
+    )
+    victim = await connection.fetchval("SELECT credential_id FROM sync.credentials WHERE open_id = 'o2'")
+    with pytest.raises(SettingsError, match="altered or moved"):
+        await shops.read_credential(victim)
+
+
+async def test_a_rotated_key_opens_what_the_old_one_sealed(database: Database) -> None:
+    old, new = bytes(32), bytes(range(32))
+    _, credential_id = await connect(database, vault=Vault([old]))
+    rotating = Shops(database, Vault([new, old]))
+    assert (await rotating.read_credential(credential_id)).access_token == "canary-access-1"
+    with pytest.raises(SettingsError, match="SHOPSYNC_ENCRYPTION_KEY"):
+        await Shops(database, Vault([new])).read_credential(credential_id)
+
+
+async def test_whoever_waits_too_long_for_another_s_refresh_gets_an_error_of_ours(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(pool._SESSION, "lock_timeout", "100ms")
+    async with Database(database_url, size=4) as database:
+        shops, credential_id = await connect(database)
+        asked, answered = asyncio.Event(), asyncio.Event()
+
+        async def ask(_: Credential) -> Tokens:
+            asked.set()
+            await answered.wait()
+            return tokens(2)
+
+        slow = asyncio.create_task(shops.refresh(credential_id, seen=1, refresh=ask))
+        await asked.wait()
+        with pytest.raises(SyncError):
+            await shops.refresh(credential_id, seen=1, refresh=ask)
+        answered.set()
+        assert (await slow).generation == 2
+
+
+async def test_a_new_consent_replaces_dead_tokens_and_wakes_their_shops(
+    database: Database, connection: asyncpg.Connection
+) -> None:
+    shops, credential_id = await connect(database)
+    await shops.condemn(credential_id, "gone")
+    assert {row.shop.state for row in await shops.list()} == {"needs_reauth"}
+    await shops.connect("default", tokens(5), [shop(1), shop(2)], fetched_at=at(1))
+    assert {row.shop.state for row in await shops.list()} == {"active"}
+    assert (await shops.read_credential(credential_id)).needs_reauth is None
+    assert await connection.fetchval("SELECT count(*) FROM sync.credentials") == 1
+
+
+async def test_tokens_go_with_the_last_shop_of_a_seller(database: Database) -> None:
+    shops, credential_id = await connect(database)
+    assert await shops.disconnect("s1")
+    assert (await shops.read_credential(credential_id)).generation == 1
+    assert await shops.disconnect("s2")
+    with pytest.raises(DatabaseError, match="connect it again"):
+        await shops.read_credential(credential_id)
+    assert not await shops.disconnect("unknown")
