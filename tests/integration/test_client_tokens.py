@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from sync.clock import ApiClock
-from sync.errors import AppError, NeedsReauthError, RequestError
+from sync.errors import AppError, NeedsReauthError, RequestError, SyncError
 from sync.tiktok.client import AppKeys, Client
 from sync.tiktok.oauth import CONSENT_HOSTS, consent_url, exchange_code, refresh_tokens
 
