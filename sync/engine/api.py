@@ -6,7 +6,7 @@ import msgspec
 
 from sync.clock import ApiClock
 from sync.engine.tokens import TokenSource
-from sync.errors import NeedsReauthError, TokenError
+from sync.errors import NeedsReauthError, RequestError, TokenError
 from sync.model import Page, Shop
 from sync.store.leases import Lease
 from sync.streams.base import Body, Stream
@@ -52,6 +52,11 @@ class ShopApi:
             body=None if stream.method == "GET" else msgspec.json.encode(body or {}),
         )
         answer = await self._send(call)
+        if answer.data == b"null":
+            # Read as an empty page it would close the slice with nothing in it.
+            raise RequestError(
+                f"TikTok Shop answered {stream.path} with success and no data; it is asked again later"
+            )
         page = read_page(answer.data, records=stream.records, key=stream.key, fetched_at=answer.sent_at)
         return page, answer.attempts
 

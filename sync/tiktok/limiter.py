@@ -23,6 +23,7 @@ _RECOVERY_EVERY_S = 10.0
 _LOWEST_SHARE = 0.02
 _DEFAULT_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 60.0
+_ONE_REFUSAL_S = 1.0
 
 
 class Pacer:
@@ -37,6 +38,7 @@ class Pacer:
         self._idle.set()
         self._paused_until = 0.0
         self._changed_at = 0.0
+        self._slowed_at = -_ONE_REFUSAL_S
         self._waiting = 0
 
     @property
@@ -68,11 +70,12 @@ class Pacer:
         """Pauses as long as the server wishes and goes on slower; said once for each refusal."""
         now = time.monotonic()
         pause_s = _DEFAULT_PAUSE_S if retry_after_s is None else retry_after_s
-        already_slowed = now < self._paused_until
+        # A wish of no seconds leaves no pause to tell by.
+        already_slowed = now < max(self._paused_until, self._slowed_at + _ONE_REFUSAL_S)
         self._paused_until = max(self._paused_until, now + min(max(pause_s, 0.0), _LONGEST_PAUSE_S))
         if already_slowed:
             return  # Requests in flight together are refused together: that is one refusal.
-        self._changed_at = now
+        self._slowed_at = self._changed_at = now
         self._rate = max(self._rate * _SLOWDOWN, self._ceiling * _LOWEST_SHARE)
 
     def pause(self, seconds: float) -> None:

@@ -45,4 +45,3 @@ async def own_postgres() -> AsyncIterator[OwnPostgres]:
         own.kill()
         await asyncio.to_thread(server.cleanup)
         shutil.rmtree(folder, ignore_errors=True)
-

@@ -159,6 +159,19 @@ def bench_environment(database_url: str, simulator_url: str) -> dict[str, str]:
     }
 
 
+async def page_of(process: Process) -> str:
+    """The daemon's address once it says it runs."""
+
+    async def serves() -> bool:
+        assert process.is_running, process.err
+        return "status page: http" in process.out
+
+    await until(serves, "the daemon runs")
+    match = re.search(r"status page: (\S+)", process.out)
+    assert match is not None
+    return match[1]
+
+
 class Simulator:
     """A simulator in a process of its own, so that nothing here can disturb its clock."""
 
@@ -222,8 +235,8 @@ async def simulate(folder: Path, *arguments: str) -> AsyncIterator[Simulator]:
         await process.kill()
 
 
-async def connect_sellers(database_url: str, simulator_url: str, *, first: int = 0) -> None:
-    """Every seller of the simulator from the ``first`` on is connected."""
+async def connect_sellers(database_url: str, simulator_url: str, *, which: slice = slice(None)) -> None:
+    """The sellers of the simulator are connected, or some of them."""
     settings = load_settings(
         overrides={"api_url": simulator_url, "auth_url": simulator_url, "app_key": OPTIONS.app_key}
     ).model_copy(
@@ -236,5 +249,5 @@ async def connect_sellers(database_url: str, simulator_url: str, *, first: int =
     async with aiohttp.ClientSession() as session, session.get(f"{simulator_url}/_sim/truth") as response:
         sellers = (await response.json())["sellers"]
     async with open_app(settings) as app:
-        for seller in sellers[first:]:
+        for seller in sellers[which]:
             await app.onboarding.connect(seller["codes"][0], app="default")

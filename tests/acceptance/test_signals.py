@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import time
 from collections.abc import AsyncIterator
@@ -15,23 +14,10 @@ import pytest
 from sync.app import migrate_database
 from sync.simulator.server import RunningSimulator
 from tests.acceptance.postgres import OwnPostgres, own_postgres
-from tests.acceptance.processes import Bench, Process, bench_environment, connect_sellers, until
+from tests.acceptance.processes import Bench, Process, bench_environment, connect_sellers, page_of, until
 from tests.oracle import compare
 
 _ENDS_WITHIN_S = 25
-
-
-async def page_of(process: Process) -> str:
-    """The daemon's address once it says it runs."""
-
-    async def serves() -> bool:
-        assert process.is_running, process.err
-        return "status page: http" in process.out
-
-    await until(serves, "the daemon runs")
-    match = re.search(r"status page: (\S+)", process.out)
-    assert match is not None
-    return match[1]
 
 
 async def hangs(simulator: RunningSimulator, process: Process, *, path: str) -> None:

@@ -80,12 +80,13 @@ async def test_a_wrong_setting_is_explained(
     [
         ("settle_s = = 5", "not valid TOML"),
         ("settle = 5", "settle is not a setting; did you mean settle_s?"),
-        ('app_secret = "9d8c7b6a5f4e3d2c1b0a99887766554433221100"', "not read from TOML, only from the environment"),
+        (
+            'app_secret = "9d8c7b6a5f4e3d2c1b0a99887766554433221100"',
+            "only from the environment",
+        ),
     ],
 )
-async def test_a_wrong_settings_file_is_explained(
-    bench: Bench, tmp_path: Path, text: str, says: str
-) -> None:
+async def test_a_wrong_settings_file_is_explained(bench: Bench, tmp_path: Path, text: str, says: str) -> None:
     file = tmp_path / "shopsync.toml"
     file.write_text(text)
     assert_refused(await bench.shopsync("--config", str(file), "status"), says)
@@ -131,7 +132,9 @@ async def test_a_database_without_the_tables_is_explained(bench: Bench, empty_da
 
 
 async def test_a_newer_database_is_refused(bench: Bench, database_url: str) -> None:
-    await execute(database_url, "INSERT INTO public.shopsync_scripts (name, checksum) VALUES ('9999_future', 'x')")
+    await execute(
+        database_url, "INSERT INTO public.shopsync_scripts (name, checksum) VALUES ('9999_future', 'x')"
+    )
     for command in ("migrate", "status"):
         assert_refused(await bench.shopsync(command), "9999_future", "upgrade shopsync", code=1)
 

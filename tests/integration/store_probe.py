@@ -105,11 +105,14 @@ class OtherProcess:
 
 
 @asynccontextmanager
-async def other_process(*arguments: str, environment: Mapping[str, str] = os.environ) -> AsyncIterator[OtherProcess]:
+async def other_process(
+    *arguments: str, environment: Mapping[str, str] = os.environ
+) -> AsyncIterator[OtherProcess]:
     """Runs store_process.py; it is gone when the context ends, whatever state it is in."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        str(Path(__file__).with_name("store_process.py")),
+        "-m",
+        "tests.integration.store_process",
         *arguments,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,

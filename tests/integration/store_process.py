@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import asyncpg
-from store_probe import ORDERS, SHOP, closing, order, page
 
 from sync.app import open_app
 from sync.errors import SyncError
 from sync.log import set_up_logging
 from sync.settings import load_settings
 from sync.store.leases import LeaseKeeper
-from sync.store.migrations import Script, migrate
+from sync.store.migrations import list_migrations, migrate
 from sync.store.pool import Database
 from sync.store.sink import Sink
+from tests.integration.store_probe import ORDERS, SHOP, closing, order, page
 
 
 def say(text: object) -> None:
@@ -25,7 +27,8 @@ def say(text: object) -> None:
 
 
 async def next_command() -> str:
-    return (await asyncio.to_thread(sys.stdin.readline)).strip()
+    line: str = await asyncio.to_thread(sys.stdin.readline)
+    return line.strip()
 
 
 async def own(url: str) -> None:
@@ -42,7 +45,9 @@ async def own(url: str) -> None:
                 elif lease is not None:
                     order_id = command.split()[1]
                     end = closing(0, 10)
-                    say((await sink.write(ORDERS, page([order(order_id)]), lease=lease, closing=end)).inserted)
+                    say(
+                        (await sink.write(ORDERS, page([order(order_id)]), lease=lease, closing=end)).inserted
+                    )
             except SyncError as error:
                 say(type(error).__name__)
 
@@ -50,7 +55,7 @@ async def own(url: str) -> None:
 async def run_migrations(url: str, folder: str) -> None:
     """Applies the folder's migrations after any line on stdin."""
     connection = await asyncpg.connect(url)
-    scripts = [Script(p.stem, p) for p in sorted(Path(folder).glob("*.sql"))]
+    scripts = list_migrations(Path(folder))
     say("ready")
     await next_command()
     say(json.dumps(await migrate(connection, migrations=scripts, views=[])))
@@ -69,7 +74,13 @@ async def refresh(credential_id: str, tasks: str) -> None:
         say(renewed[0].generation)
 
 
+PARTS: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {
+    "own": own,
+    "migrate": run_migrations,
+    "refresh": refresh,
+}
+
 if __name__ == "__main__":
     # Stdout is for what the tests wait for.
     set_up_logging(level="error", log_format="json")
-    asyncio.run({"own": own, "migrate": run_migrations, "refresh": refresh}[sys.argv[1]](*sys.argv[2:]))
+    asyncio.run(PARTS[sys.argv[1]](*sys.argv[2:]))

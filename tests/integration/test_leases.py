@@ -9,12 +9,12 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
-from store_probe import ORDERS, SHOP, closing, hold, order, other_process, page
 
 from sync.errors import FencedOutError
 from sync.store.leases import LeaseKeeper
 from sync.store.pool import Database
 from sync.store.sink import Sink
+from tests.integration.store_probe import ORDERS, SHOP, closing, hold, order, other_process, page
 
 EXPIRE = "UPDATE sync.leases SET expires_at = now() - interval '1 second'"
 
@@ -69,7 +69,9 @@ async def test_a_lease_is_free_at_once_when_its_process_was_killed(
         assert await other.hear() == "ready"
         assert await other.ask("take") == "1"
         await other.kill()
-    gone = "SELECT NOT EXISTS (SELECT FROM pg_stat_activity AS a JOIN sync.leases AS l ON a.pid = l.session_pid)"
+    gone = (
+        "SELECT NOT EXISTS (SELECT FROM pg_stat_activity AS a JOIN sync.leases AS l ON a.pid = l.session_pid)"
+    )
     await wait_until_true(connection, gone)
     assert await connection.fetchval("SELECT expires_at > now() FROM sync.leases")
     lease = await hold(keeper)
@@ -201,6 +203,6 @@ async def test_a_keeper_that_ends_frees_its_shops(database_url: str, connection:
     async with LeaseKeeper(database_url) as keeper:
         await hold(keeper)
     async with LeaseKeeper(database_url) as other, asyncio.timeout(10):
-        while await other.acquire(SHOP) is None:
+        while await other.acquire(SHOP) is None:  # noqa: ASYNC110 - Postgres tells nobody
             # Postgres notices the closed connection by itself, a moment later.
             await asyncio.sleep(0.01)

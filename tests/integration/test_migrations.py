@@ -8,10 +8,10 @@ from pathlib import Path
 
 import asyncpg
 import pytest
-from store_probe import other_process
 
 from sync.errors import DatabaseError
 from sync.store.migrations import Script, list_migrations, migrate, migrate_database, pending
+from tests.integration.store_probe import other_process
 from tests.support import execute, with_database
 
 FIRST = "CREATE TABLE public.one (a int); INSERT INTO public.one VALUES (1);"
@@ -114,9 +114,7 @@ async def test_an_edited_migration_is_refused_by_name(empty: asyncpg.Connection,
         await migrate(empty, migrations=edited, views=[])
 
 
-async def test_a_newer_database_is_refused_and_not_touched(
-    empty: asyncpg.Connection, tmp_path: Path
-) -> None:
+async def test_a_newer_database_is_refused_and_not_touched(empty: asyncpg.Connection, tmp_path: Path) -> None:
     newer = write(tmp_path, m0001_first=FIRST, m0002_next="CREATE TABLE public.two (a int);")
     await migrate(empty, migrations=newer, views=[])
     view = Script("view v", tmp_path / "v.sql")
@@ -174,7 +172,9 @@ def test_migrations_are_numbered_without_gaps(tmp_path: Path, names: list[str]) 
 
 async def test_a_database_of_another_encoding_is_refused(server_url: str, empty_database_url: str) -> None:
     name = empty_database_url.partition("shopsync_test_")[2].partition("?")[0] + "_ascii"
-    await execute(server_url, f"CREATE DATABASE \"{name}\" TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'")
+    await execute(
+        server_url, f"CREATE DATABASE \"{name}\" TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'"
+    )
     try:
         with pytest.raises(DatabaseError, match="encoding is SQL_ASCII"):
             await migrate_database(with_database(server_url, name))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from itertools import pairwise
 
 import asyncpg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from store_probe import ORDERS, SHOP, at, closing, hold, order, page, window
 
 from sync.engine.plan import settled_until
 from sync.model import Window
@@ -18,6 +18,7 @@ from sync.store.leases import Lease, LeaseKeeper
 from sync.store.pool import Database
 from sync.store.queries import query
 from sync.store.sink import Sink
+from tests.integration.store_probe import ORDERS, SHOP, at, closing, hold, order, page, window
 
 LONGEST = 40
 SPANS = st.tuples(st.integers(0, LONGEST - 1), st.integers(1, 12)).map(lambda s: (s[0], s[0] + s[1]))
@@ -46,16 +47,12 @@ async def lease(database_url: str) -> AsyncIterator[Lease]:
 
 def seconds_of(windows: Sequence[Window]) -> set[int]:
     """The whole seconds in the windows, which must be apart from each other and in order."""
-    for left, right in zip(windows, windows[1:], strict=False):
+    for left, right in pairwise(windows):
         assert left.until < right.since
-    return {
-        int((w.since - at(0)).total_seconds()) + second for w in windows for second in range(w.seconds)
-    }
+    return {int((w.since - at(0)).total_seconds()) + second for w in windows for second in range(w.seconds)}
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(reads=READS, asked=SPANS)
 def test_what_is_left_to_read_is_what_a_set_of_seconds_says(
     database_url: str, reads: list[tuple[tuple[int, int], int]], asked: tuple[int, int]
@@ -162,7 +159,9 @@ async def test_windows_may_be_closed_out_of_order_and_at_once(
 async def test_a_stream_is_due_when_new_and_again_after_its_interval(
     database: Database, cursors: Cursors, connection: asyncpg.Connection
 ) -> None:
-    await connection.execute("INSERT INTO sync.shops (shop_id, credential_id, cipher) VALUES ($1, 1, 'c')", SHOP)
+    await connection.execute(
+        "INSERT INTO sync.shops (shop_id, credential_id, cipher) VALUES ($1, 1, 'c')", SHOP
+    )
     names = ["orders", "products"]
     due = await cursors.due_shops(names, at_most=10)
     assert [(shop, sorted(streams)) for shop, streams in due] == [(SHOP, names)]

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
-from store_probe import at, other_process
 
 from sync.app import App
 from sync.errors import DatabaseError, NeedsReauthError, SettingsError, SyncError
@@ -18,8 +17,8 @@ from sync.store.credentials import Vault
 from sync.store.pool import Database
 from sync.store.shops import Credential, Shops
 from tests.conftest import StartSimulator
+from tests.integration.store_probe import at, other_process
 from tests.support import connected_app, environment_of, make_settings
-
 
 CREDENTIAL = "SELECT min(credential_id) FROM sync.credentials"
 KEY = bytes(32)

@@ -10,7 +10,6 @@ from typing import Any
 
 import asyncpg
 import pytest
-from store_probe import ORDERS, WAREHOUSES, at, closing, hold, order, page
 
 from sync.errors import DatabaseError
 from sync.model import Record, Tally
@@ -18,6 +17,7 @@ from sync.store.leases import Lease, LeaseKeeper
 from sync.store.pool import Database
 from sync.store.runs import Runs
 from sync.store.sink import Sink
+from tests.integration.store_probe import ORDERS, WAREHOUSES, at, closing, hold, order, page
 
 # Refused in every mode: the key does not fit into an index.
 UNSTORABLE_ID = "".join(chr(0x4E00 + n * 7 % 20_000) for n in range(4_000))
@@ -127,7 +127,7 @@ async def test_a_scrubbed_record_is_flagged_until_a_clean_version_comes(
     assert [tuple(r) for r in await connection.fetch(flags)] == [("1", False), ("2", False)]
 
 
-BAD = {"payment": {"currency": "GBP", "total_amount": "a lot"}}
+BAD: dict[str, Any] = {"payment": {"currency": "GBP", "total_amount": "a lot"}}
 
 
 async def test_a_later_good_version_forgives_a_reject(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from sync import metrics
 from sync.settings import App, Intervals, Settings, Web
@@ -54,7 +56,7 @@ def metric_names() -> list[str]:
 
 
 def setting_names() -> list[str]:
-    tables = {"web": Web, "intervals": Intervals}
+    tables: dict[str, type[BaseModel]] = {"web": Web, "intervals": Intervals}
     plain = [name for name in Settings.model_fields if name not in (*tables, "apps")]
     return plain + [f"{table}.{name}" for table, model in tables.items() for name in model.model_fields]
 
@@ -101,9 +103,5 @@ def test_every_setting_of_an_app_stands_in_the_default_file(name: str) -> None:
 
 def test_every_setting_in_the_default_file_has_a_comment() -> None:
     lines = DEFAULT_CONFIG.read_text().splitlines()
-    bare = [
-        line
-        for before, line in zip(lines, lines[1:], strict=False)
-        if re.match(r"\w+ = ", line) and not before.strip()
-    ]
+    bare = [line for before, line in pairwise(lines) if re.match(r"\w+ = ", line) and not before.strip()]
     assert bare == []

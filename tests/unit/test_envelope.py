@@ -156,9 +156,16 @@ def test_a_record_that_is_no_object_has_no_id_and_harms_nobody(raw: bytes) -> No
 
 @pytest.mark.parametrize(
     ("literal", "total"),
-    [(b"0", 0), (b"17", 17), (b'"17"', 17)]
-    + [(b, None) for b in (b"-1", b"1.5", b'"many"', b"null", b"true", b"[]", b"{}", b'"\xc2\xb2"', b'""')]
-    + [(b"9" * 5_000, None)],
+    [
+        (b"0", 0),
+        (b"17", 17),
+        (b'"17"', 17),
+        *(
+            (b, None)
+            for b in (b"-1", b"1.5", b'"many"', b"null", b"true", b"[]", b"{}", b'"\xc2\xb2"', b'""')
+        ),
+        (b"9" * 5_000, None),
+    ],
 )
 def test_a_count_of_the_wrong_type_is_no_count(literal: bytes, total: int | None) -> None:
     assert page_of(answer(b'{"id":"1"}', total=literal)).total == total
@@ -194,8 +201,17 @@ def test_data_of_the_wrong_shape_is_a_failed_request(data: bytes) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b" ", b"[]", b"null", b"1", b"<html>", b"{}", b'{"code":null}', b'{"code":"x"}', b'{"code":true}']
-    + ['{"code":0}'.encode("utf-16"), b"\xff\xfe\x00", b'{"code":1.5}', b'{"code":0', b'{"code":NaN}'],
+    [
+        *(b"", b" ", b"[]", b"null", b"1", b"<html>", b"{}", b"\xff\xfe\x00", '{"code":0}'.encode("utf-16")),
+        *(
+            b'{"code":null}',
+            b'{"code":"x"}',
+            b'{"code":true}',
+            b'{"code":1.5}',
+            b'{"code":0',
+            b'{"code":NaN}',
+        ),
+    ],
 )
 def test_an_answer_without_a_code_is_a_failed_request(body: bytes) -> None:
     with pytest.raises(RequestError):

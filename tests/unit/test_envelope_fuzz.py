@@ -34,7 +34,7 @@ JSON_VALUES: st.SearchStrategy[Any] = st.recursive(
     max_leaves=12,
 )
 MEMBERS = st.fixed_dictionaries(
-    {}, optional={name: JSON_VALUES for name in ("orders", "total_count", "next_page_token")}
+    {}, optional=dict.fromkeys(("orders", "total_count", "next_page_token"), JSON_VALUES)
 )
 RECORDS = st.fixed_dictionaries({"id": st.text(), "note": JSON_VALUES, "more": JSON_VALUES})
 

@@ -39,8 +39,19 @@ def logger() -> Any:
 
 @pytest.mark.parametrize(
     "key",
-    ["access_token", "refresh_token", "token", "app_secret", "APP_SECRET", "cipher", "shop_cipher", "sign"]
-    + ["password", "auth_code", "encryption_key", "authorization", "Authorization", "x-tts-access-token"],
+    [
+        *(
+            "access_token",
+            "refresh_token",
+            "token",
+            "app_secret",
+            "APP_SECRET",
+            "cipher",
+            "shop_cipher",
+            "sign",
+        ),
+        *("password", "auth_code", "encryption_key", "authorization", "Authorization", "x-tts-access-token"),
+    ],
 )
 @pytest.mark.parametrize("wrap", [str, str.encode, lambda v: [v], lambda v: {"a": v}, lambda v: (v, 1)])
 def test_a_value_under_a_secret_s_name_is_hidden(

@@ -15,8 +15,10 @@ from sync.tiktok.client import read_retry_after
 
 @pytest.mark.parametrize(
     ("header", "seconds"),
-    [("0", 0.0), ("7", 7.0), (" 7 ", 7.0), ("2.5", 2.5), ("60", 60.0), ("61", 60.0), ("1000000000", 60.0)]
-    + [("-5", 0.0), ("inf", 60.0), ("-inf", 0.0), ("1e9", 60.0)],
+    [
+        *(("0", 0.0), ("7", 7.0), (" 7 ", 7.0), ("2.5", 2.5), ("60", 60.0), ("61", 60.0)),
+        *(("1000000000", 60.0), ("-5", 0.0), ("inf", 60.0), ("-inf", 0.0), ("1e9", 60.0)),
+    ],
 )
 def test_seconds_are_taken_within_a_minute(header: str, seconds: float) -> None:
     assert read_retry_after(header) == seconds

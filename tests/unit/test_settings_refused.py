@@ -208,5 +208,5 @@ def test_a_wrong_file_is_one_line_that_names_the_fault(tmp_path: Path, toml: str
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="absent.toml cannot be read: No such file"):
+    with pytest.raises(SettingsError, match=r"absent\.toml cannot be read: No such file"):
         load_settings(tmp_path / "absent.toml")

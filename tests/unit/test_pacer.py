@@ -1,0 +1,234 @@
+"""The pacer under a clock of the test's own: never over the limit, hardly under it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import selectors
+from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
+from typing import TypeVar
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sync.tiktok.limiter import Pacer
+
+JITTER_S = 0.011
+Played = TypeVar("Played")
+
+
+class VirtualTime(selectors.SelectSelector):
+    """Waiting costs no time; whoever waits is woken as late as ``lateness_s`` says."""
+
+    def __init__(self, lateness_s: Callable[[], float]) -> None:
+        super().__init__()
+        self.now = 1000.0
+        self._lateness_s = lateness_s
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        assert timeout is not None, "everything waits for ever"
+        # A clock that stands still would let timers be armed for now again and again.
+        self.now += max(timeout, 1e-6) + (self._lateness_s() if timeout > 0 else 0.0)
+        return super().select(0)
+
+
+def run(
+    scenario: Callable[[VirtualTime], Awaitable[Played]], *, late_s: float = 0.0, seed: int = 0
+) -> Played:
+    """What the scenario returns, played in virtual time."""
+    rng = random.Random(seed)
+    clock = VirtualTime(lambda: rng.uniform(0, late_s))
+
+    def make_loop() -> asyncio.AbstractEventLoop:
+        loop = asyncio.SelectorEventLoop(clock)
+        loop.time = lambda: clock.now  # type: ignore[method-assign] # the loop has no clock to be given
+        return loop
+
+    async def play() -> Played:
+        return await scenario(clock)
+
+    with pytest.MonkeyPatch.context() as patched, asyncio.Runner(loop_factory=make_loop) as runner:
+        patched.setattr("sync.tiktok.limiter.time", SimpleNamespace(monotonic=lambda: clock.now))
+        return runner.run(play())
+
+
+def most_within(moments: list[float], seconds: float) -> int:
+    """How many of the moments lie in the fullest stretch of that length, its ends included."""
+    most = start = 0
+    for end, moment in enumerate(moments):
+        while moment - moments[start] > seconds:
+            start += 1
+        most = max(most, end - start + 1)
+    return most
+
+
+async def grants(pacer: Pacer, clock: VirtualTime, pauses: list[float], times: int) -> list[float]:
+    """When each of several workers, begun one after the other, was let through."""
+    moments: list[float] = []
+
+    async def work() -> None:
+        for _ in range(times):
+            await pacer.acquire()
+            moments.append(clock.now)
+
+    async with asyncio.TaskGroup() as group:
+        for pause in pauses:
+            await asyncio.sleep(pause)
+            group.create_task(work())
+    return moments
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    pauses=st.lists(st.sampled_from([0.0, 0.001, 0.02, 0.3, 1.0, 5.0]), min_size=1, max_size=60),
+    times=st.integers(1, 12),
+    late_ms=st.sampled_from([0, 1, 4, 30]),
+    seed=st.integers(0, 9),
+)
+def test_no_second_at_the_server_sees_more_than_the_limit(
+    pauses: list[float], times: int, late_ms: int, seed: int
+) -> None:
+    async def scenario(clock: VirtualTime) -> list[float]:
+        return await grants(Pacer(50), clock, pauses, times)
+
+    moments = run(scenario, late_s=late_ms / 1000, seed=seed)
+    assert len(moments) == len(pauses) * times
+    # Two requests may come closer together on their way than they left.
+    assert most_within(moments, 1 + JITTER_S) <= 50
+
+
+@pytest.mark.parametrize("late_s", [0.0, 0.001, 0.004])
+def test_the_limit_is_used_fully_when_there_is_work(late_s: float) -> None:
+    async def scenario(clock: VirtualTime) -> list[float]:
+        return await grants(Pacer(50), clock, [0.0] * 40, 50)
+
+    moments = run(scenario, late_s=late_s)
+    assert (len(moments) - 1) / (moments[-1] - moments[0]) >= 49.0
+    assert most_within(moments, 1 + JITTER_S) <= 50
+
+
+@pytest.mark.parametrize("limit", [1, 5, 20, 100])
+def test_other_limits_hold_as_well(limit: int) -> None:
+    async def scenario(clock: VirtualTime) -> list[float]:
+        return await grants(Pacer(limit), clock, [0.0] * 10, limit * 2)
+
+    moments = run(scenario, late_s=0.001)
+    assert most_within(moments, 1 + JITTER_S) <= limit
+    assert (len(moments) - 1) / (moments[-1] - moments[0]) >= limit * 0.7
+
+
+def test_requests_pass_in_the_order_in_which_they_asked() -> None:
+    async def scenario(clock: VirtualTime) -> list[int]:
+        pacer = Pacer(50)
+        passed: list[int] = []
+
+        async def work(number: int) -> None:
+            await pacer.acquire()
+            passed.append(number)
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(100):
+                group.create_task(work(number))
+        return passed
+
+    assert run(scenario) == list(range(100))
+
+
+def test_a_waiter_that_is_cancelled_costs_the_others_nothing() -> None:
+    async def scenario(clock: VirtualTime) -> list[float]:
+        pacer = Pacer(50)
+        doomed = [asyncio.create_task(pacer.acquire()) for _ in range(200)]
+        await asyncio.sleep(0.5)
+        for task in doomed[30:]:
+            task.cancel()
+        started = clock.now
+        moments = await grants(pacer, clock, [0.0], 49)
+        assert moments[-1] - started < 1.5
+        await asyncio.wait_for(pacer.wait_until_idle(), 1)
+        return moments
+
+    assert most_within(run(scenario), 1 + JITTER_S) <= 50
+
+
+@pytest.mark.parametrize(("wish_s", "least_s"), [(None, 1.0), (0.0, 0.0), (7.0, 7.0), (-3.0, 0.0)])
+def test_nothing_passes_before_the_server_s_wish_is_over(wish_s: float | None, least_s: float) -> None:
+    async def scenario(clock: VirtualTime) -> float:
+        pacer = Pacer(50)
+        await pacer.acquire()
+        refused = clock.now
+        pacer.slow_down(wish_s)
+        await pacer.acquire()
+        return clock.now - refused
+
+    waited = run(scenario)
+    assert least_s <= waited <= least_s + 0.5
+
+
+def test_a_wish_that_is_too_long_is_cut() -> None:
+    async def scenario(clock: VirtualTime) -> float:
+        pacer = Pacer(50)
+        refused = clock.now
+        pacer.slow_down(1e9)
+        await pacer.acquire()
+        return clock.now - refused
+
+    assert run(scenario) <= 61
+
+
+@pytest.mark.parametrize("wish_s", [None, 0.0, 0.01, 5.0])
+def test_requests_that_are_refused_together_slow_down_once(wish_s: float | None) -> None:
+    async def scenario(clock: VirtualTime) -> tuple[float, float]:
+        pacer = Pacer(50)
+        before = pacer.rate
+        for _ in range(40):
+            pacer.slow_down(wish_s)
+            await asyncio.sleep(0.005)
+        return before, pacer.rate
+
+    before, after = run(scenario)
+    assert after < before
+    assert after >= before * 0.8
+
+
+def test_refusals_again_and_again_slow_down_again_but_never_to_a_stop() -> None:
+    async def scenario(clock: VirtualTime) -> tuple[float, float]:
+        pacer = Pacer(50)
+        before = pacer.rate
+        for _ in range(60):
+            await pacer.acquire()
+            pacer.slow_down(None)
+            await asyncio.sleep(2)
+        return before, pacer.rate
+
+    before, after = run(scenario)
+    assert 0 < after < before / 10
+
+
+def test_the_full_rate_comes_back_when_nothing_is_refused_any_more() -> None:
+    async def scenario(clock: VirtualTime) -> tuple[float, list[float]]:
+        pacer = Pacer(50)
+        full = pacer.rate
+        for _ in range(5):
+            pacer.slow_down(None)
+            await pacer.acquire()
+        assert pacer.rate < full
+        moments = await grants(pacer, clock, [0.0] * 10, 1000)
+        assert pacer.rate == full
+        return full, moments
+
+    full, moments = run(scenario)
+    assert most_within(moments, 1 + JITTER_S) <= 50
+    assert len([m for m in moments if m > moments[-1] - 10]) >= 10 * (full - 1)
+
+
+def test_nothing_passes_while_the_pacer_is_paused() -> None:
+    async def scenario(clock: VirtualTime) -> float:
+        pacer = Pacer(50)
+        started = clock.now
+        pacer.pause(1.0)
+        await pacer.acquire()
+        return clock.now - started
+
+    assert 1.0 <= run(scenario) <= 1.1
