@@ -24,6 +24,11 @@ from sync.simulator.shops import Shop
 from sync.simulator.world import World
 
 _DAYS = 7
+TRY = (
+    "SELECT * FROM bi.daily_sales ORDER BY order_date DESC LIMIT 10;",
+    "SELECT product_title, seller_sku, available FROM bi.stock_on_hand ORDER BY available LIMIT 10;",
+    "SELECT * FROM bi.inventory_asof(now() - interval '30 seconds') LIMIT 10;",
+)
 
 
 async def differences(opened: App, world: World) -> list[str]:
@@ -200,9 +205,7 @@ def _print_next(console: Console, opened: App, status_url: str) -> None:
     console.print("\n[bold]Look further[/bold]  (it runs on until Ctrl-C; the shops go on trading)")
     console.print(f"  status page   {status_url}", soft_wrap=True)
     console.print(f'  SQL           {psql} "{opened.store.url}"', soft_wrap=True, markup=False)
-    console.print("  try           SELECT * FROM bi.daily_sales ORDER BY order_date DESC LIMIT 10;")
-    console.print(
-        "                SELECT title, seller_sku, available_quantity FROM bi.stock_on_hand LIMIT 10;"
-    )
-    console.print("                SELECT * FROM bi.inventory_asof(now() - interval '30 seconds') LIMIT 10;")
+    for index, statement in enumerate(TRY):
+        lead = "  try           " if index == 0 else " " * 16
+        console.print(f"{lead}{statement}", soft_wrap=True, markup=False)
     console.print('\nFor your own shops: README.md, "Your own shops".')

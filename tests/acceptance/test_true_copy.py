@@ -39,7 +39,6 @@ async def test_a_large_copy_made_amid_changes_is_true_after_a_quiet_round_and_th
             once = await bench.shopsync("run", "--once")
             assert once.code == 0, once.err
             assert await compare(connection, shops.url, await shops.shop_ids()) == []
-            print("FIG", sum(done.values()), await shops.worst_second(), backfill.err[-80:])
             assert sum(done.values()) > 100
             before = await newest_change(connection)
             # The lookback reads the last changes once more, and finds them as they are.

@@ -6,9 +6,10 @@ import asyncio
 import gzip
 import json
 import re
+import socket
 import traceback
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -243,3 +244,18 @@ async def test_an_address_that_nobody_listens_on_is_named_without_a_secret(
     assert isinstance(error, RequestError)
     assert urlsplit(url).netloc in str(error)
     assert CANARY not in "".join(traceback.format_exception(error))
+
+
+async def test_a_connection_that_never_comes_about_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "_TOKEN_TIMEOUT", aiohttp.ClientTimeout(sock_connect=0.2))
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as waiting:
+        # Whoever comes after these is neither let in nor turned away.
+        for _ in range(4):
+            waiter = waiting.enter_context(socket.socket())
+            waiter.setblocking(False)
+            waiter.connect_ex(full.getsockname())
+        url = f"http://127.0.0.1:{full.getsockname()[1]}"
+        async with Client(api_url=url, auth_url=url, clock=ApiClock()) as client, asyncio.timeout(10):
+            with pytest.raises(RequestError, match="in time") as caught:
+                await client.ask_token("/api/v2/token/refresh", {"refresh_token": CANARY})
+    assert CANARY not in "".join(traceback.format_exception(caught.value))
