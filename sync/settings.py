@@ -22,7 +22,6 @@ from sync.errors import SettingsError
 from sync.shipped import DEFAULT_CONFIG
 
 _PREFIX = "SHOPSYNC_"
-_IGNORED = ("SHOPSYNC_TEST_",)
 DEFAULT_APP = "default"
 
 Seconds = Annotated[int, Field(ge=0, le=7 * 86400)]
@@ -278,7 +277,7 @@ def _refuse_unknown_variables() -> None:
     for table, model in tables.items():
         known |= {f"{table}__{f.upper()}" for f in model.model_fields}
     for name in sorted(os.environ):
-        if not name.upper().startswith(_PREFIX) or name.upper().startswith(_IGNORED):
+        if not name.upper().startswith(_PREFIX) or name.upper().startswith(f"{_PREFIX}TEST_"):
             continue
         rest = name.upper().removeprefix(_PREFIX)
         parts = rest.split("__")

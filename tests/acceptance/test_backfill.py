@@ -45,12 +45,12 @@ async def test_a_backfill_killed_ten_times_ends_true_and_does_not_start_over(
     bench: Bench, shops: Simulator, connection: asyncpg.Connection
 ) -> None:
     # Slow shops, so that ten kills fall into the reading and not behind it.
-    await shops.post("settings", latency_s=0.1)
+    await shops.post("settings", latency_s=0.05)
     await shops.post("mutate", per_second=20)
     moments = random.Random(20260)
     longest_start_s = 0.0
     for _ in range(_KILLS):
-        enough = await connection.fetchval(_COVERED) + moments.randint(1, 1000)
+        enough = await connection.fetchval(_COVERED) + moments.randint(1, 700)
         asked = await shops.requests()
         started = time.monotonic()
         run = await bench.start("backfill")
@@ -90,6 +90,7 @@ async def test_what_an_interrupted_backfill_has_stored_is_not_read_again(
     run.send(signal.SIGINT)
     interrupted = await run.finish(within_s=25)
     assert interrupted.code == 130, interrupted.err
+    await shops.post("settings", latency_s=0.0)
     await shops.post("stats/reset")
     resumed = await bench.shopsync("backfill")
     assert resumed.code == 0, resumed.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 
 from aiohttp import web
@@ -12,6 +13,8 @@ from sync.tiktok.client import Access, AppKeys, Call, Client
 from sync.tiktok.limiter import Pacer
 
 RUN_S = 5.0
+BEAT_S = 0.005
+JITTER_S = 0.011
 BODY = b'{"code":0,"message":"Success","data":{}}'
 
 
@@ -23,6 +26,22 @@ def most_in_a_second(arrivals: list[float]) -> int:
             start += 1
         most = max(most, end - start + 1)
     return most
+
+
+class Stalls:
+    """How late this process was woken by a busy machine, which no pacer can know of."""
+
+    def __init__(self) -> None:
+        self.worst_s = 0.0
+        self.lost_s = 0.0
+
+    async def watch(self) -> None:
+        while True:
+            due = time.monotonic() + BEAT_S
+            await asyncio.sleep(BEAT_S)
+            late_s = time.monotonic() - due
+            self.worst_s = max(self.worst_s, late_s)
+            self.lost_s += late_s if late_s > BEAT_S else 0.0
 
 
 async def test_a_shop_at_full_speed_stays_within_the_limit_and_uses_it() -> None:
@@ -44,6 +63,8 @@ async def test_a_shop_at_full_speed_stays_within_the_limit_and_uses_it() -> None
     pacer = Pacer(50)
     end = time.monotonic() + RUN_S
     turns = 0
+    stalls = Stalls()
+    watch = asyncio.create_task(stalls.watch())
     try:
         async with Client(api_url=url, auth_url=url, clock=ApiClock()) as client:
 
@@ -57,9 +78,11 @@ async def test_a_shop_at_full_speed_stays_within_the_limit_and_uses_it() -> None
                 for _ in range(30):
                     group.create_task(work())
     finally:
+        watch.cancel()
         await runner.cleanup()
     assert len(arrivals) == turns
-    assert most_in_a_second(arrivals) <= 50
+    # Arrivals bunch up by as much as the process was asleep; the pacer allows for JITTER_S of that.
+    bunched_s = max(0.0, stalls.worst_s - JITTER_S)
+    assert most_in_a_second(arrivals) <= 50 + math.ceil(50 * bunched_s)
     full = [moment for moment in arrivals if moment <= end]
-    # 49 a second with the machine to itself; tests share it.
-    assert (len(full) - 1) / (full[-1] - full[0]) >= 46
+    assert (len(full) - 1) / (full[-1] - full[0] - stalls.lost_s) >= 48

@@ -29,9 +29,7 @@ async def sync_all(
 ) -> list[RunReport]:
     """One round of every shop."""
     rows = await app.store.shops.list()
-    requests = [
-        SyncRequest(row.shop.shop_id, streams, "test", **{"passes": 3, **request}) for row in rows
-    ]
+    requests = [SyncRequest(row.shop.shop_id, streams, "test", **{"passes": 3, **request}) for row in rows]
     reports = [new_report(r) for r in requests]
     await app.fleet.sync_all(requests, reports=reports, wait_for_lease=wait_for_lease)
     return reports
