@@ -12,7 +12,7 @@ from prometheus_client import (
 )
 
 # A second line for each counter that nobody asked for.
-disable_created_metrics()  # type: ignore[no-untyped-call] - the library has no types there
+disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types there
 REGISTRY = CollectorRegistry()
 
 REQUESTS = Counter(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
@@ -90,6 +91,8 @@ async def start_simulator() -> AsyncIterator[StartSimulator]:
                 "products_per_shop": 20,
                 "history_days": 60,
                 "flash_sale_orders": 50,
+                # So that a first round finds all: the last seconds before now are left for the next.
+                "now": time.time() - 60,
             }
             running = await serve(build_world(**{**defaults, **world}), options=options or SimulatorOptions())
             stack.push_async_callback(running.close)

@@ -70,7 +70,7 @@ class Copy:
         sql = "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $1"
         async with asyncio.timeout(20):
             # The server tells nobody that a session began to wait, so there is no event to wait for.
-            while not await self.connection.fetchval(sql, other.connection.get_server_pid()):  # noqa: ASYNC110
+            while not await self.connection.fetchval(sql, other.connection.get_server_pid()):
                 await asyncio.sleep(0.005)
 
 

@@ -38,7 +38,7 @@ async def count(connection: asyncpg.Connection, table: str) -> int:
 async def wait_until_true(connection: asyncpg.Connection, question: str) -> None:
     """Returns when Postgres says yes; it tells nobody by itself."""
     async with asyncio.timeout(20):
-        while not await connection.fetchval(question):  # noqa: ASYNC110 - no event to wait for
+        while not await connection.fetchval(question):
             await asyncio.sleep(0.01)
 
 
@@ -203,6 +203,6 @@ async def test_a_keeper_that_ends_frees_its_shops(database_url: str, connection:
     async with LeaseKeeper(database_url) as keeper:
         await hold(keeper)
     async with LeaseKeeper(database_url) as other, asyncio.timeout(10):
-        while await other.acquire(SHOP) is None:  # noqa: ASYNC110 - Postgres tells nobody
+        while await other.acquire(SHOP) is None:
             # Postgres notices the closed connection by itself, a moment later.
             await asyncio.sleep(0.01)

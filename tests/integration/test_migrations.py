@@ -40,7 +40,7 @@ async def noted(connection: asyncpg.Connection) -> list[str]:
 
 async def wait_until(connection: asyncpg.Connection, question: str) -> None:
     async with asyncio.timeout(20):
-        while not await connection.fetchval(question):  # noqa: ASYNC110 - Postgres tells nobody by itself
+        while not await connection.fetchval(question):
             await asyncio.sleep(0.01)
 
 

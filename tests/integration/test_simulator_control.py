@@ -107,7 +107,7 @@ async def test_every_change_of_a_product_moves_its_time(kind: str) -> None:
 async def test_mutations_run_at_a_rate_and_stop_when_the_reply_says_so() -> None:
     async with probing() as probe:
         await probe.control("POST", "mutate", {"per_second": 400})
-        while sum(probe.running.simulation.mutations.counts.values()) < 100:  # noqa: ASYNC110  (counts have no event)
+        while sum(probe.running.simulation.mutations.counts.values()) < 100:
             await asyncio.sleep(0.01)
         assert (await probe.control("POST", "mutate", {"per_second": 0}))["per_second"] == 0
         stopped = probe.running.simulation.mutations.counts.copy()

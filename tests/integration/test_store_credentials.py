@@ -104,7 +104,7 @@ async def test_a_caller_that_is_cancelled_does_not_lose_the_new_pair(
     simulator.change_options(latency_s=0.3)
     caller = asyncio.create_task(app.tokens.renew(credential_id, seen=seen))
     async with asyncio.timeout(10):
-        while not simulator.simulation.meter.token_refreshes:  # noqa: ASYNC110 - the server tells nobody
+        while not simulator.simulation.meter.token_refreshes:
             await asyncio.sleep(0.005)
     caller.cancel()
     await app.tokens.drain()

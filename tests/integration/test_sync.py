@@ -47,16 +47,13 @@ async def assert_true(connection: asyncpg.Connection, simulator: RunningSimulato
 
 async def newest_changes(connection: asyncpg.Connection) -> dict[str, Any]:
     """When a row of each table was last written, and how many there are."""
-    return {
-        table: tuple(
-            await connection.fetchrow(
-                "SELECT count(*), max({0}) FROM tiktok.{1}".format(
-                    "valid_from" if table == "inventory_history" else "_synced_at", table
-                )
-            )
+    changes = {}
+    for table in TABLES:
+        moment = "valid_from" if table == "inventory_history" else "_synced_at"
+        changes[table] = tuple(
+            await connection.fetchrow(f"SELECT count(*), max({moment}) FROM tiktok.{table}")
         )
-        for table in TABLES
-    }
+    return changes
 
 
 @pytest.mark.parametrize("paging", ["offset", "keyset", "snapshot"])
@@ -111,7 +108,8 @@ async def test_a_second_look_survives_a_death_between_two_windows(
         until = await connection.fetchval("SELECT upper(covered) FROM sync.cursors WHERE stream = 'orders'")
         # As if a run had covered the newest window and died before the second look at the rest.
         await connection.execute(
-            "UPDATE sync.cursors SET covered = covered + tstzmultirange(tstzrange($1, $2)) WHERE stream = 'orders'",
+            "UPDATE sync.cursors SET covered = covered + tstzmultirange(tstzrange($1, $2))"
+            " WHERE stream = 'orders'",
             until,
             until + timedelta(hours=1),
         )
