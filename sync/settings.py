@@ -226,7 +226,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         values["apps"] = {name.lower(): app for name, app in values["apps"].items()}
     if secrets := sorted(_secret_names(values)):
         raise SettingsError(
-            f"{path}: {', '.join(secrets)}: secrets are not read from TOML, "
+            f"{path} holds {', '.join(secrets)}, but secrets are not read from TOML, "
             "only from the environment (SHOPSYNC_...) or from files (SHOPSYNC_..._FILE)"
         )
     return values

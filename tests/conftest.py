@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
+import tempfile
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -24,18 +27,20 @@ StartSimulator = Callable[..., Awaitable[RunningSimulator]]
 
 
 @pytest.fixture(scope="session")
-def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server_url() -> Iterator[str]:
     """A PostgreSQL for the whole run: that of SHOPSYNC_TEST_DATABASE_URL, or an embedded one."""
     given = os.environ.get("SHOPSYNC_TEST_DATABASE_URL")
     if given:
         yield given
         return
-    folder = tmp_path_factory.mktemp("postgres", numbered=True)
+    # Not below pytest's own folder: another run makes that unreadable for Postgres' user.
+    folder = Path(tempfile.mkdtemp(prefix="shopsync-test-"))
     server = start_server(folder / "data", cleanup_mode="delete")
     server.psql("ALTER SYSTEM SET fsync = off")  # The machine does not crash in these tests, processes do.
     server.psql("SELECT pg_reload_conf()")
     yield server.get_uri()
     server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -65,6 +65,10 @@ SELECT c.shop_id, array_agg(c.stream) AS streams
  ORDER BY min(c.due_at)
  LIMIT $2;
 
+-- name: retry_failed
+-- Whatever failed last is due now: a restart means that somebody may have mended the cause.
+UPDATE sync.cursors SET due_at = now() WHERE last_error IS NOT NULL AND due_at > now();
+
 -- name: be_lenient
 -- Values that do not fit their columns become NULL, for the rest of the transaction.
 SET LOCAL search_path TO sync_lenient;

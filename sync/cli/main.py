@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from typer.exceptions import TyperException
 
 import sync
 from sync.cli import demo, shops, simulate, syncing, upkeep
@@ -24,7 +25,6 @@ app = typer.Typer(
     name="shopsync",
     help="Copies every connected TikTok Shop's orders, products and inventory into Postgres.",
     epilog="Try it without an account:  shopsync demo",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -38,7 +38,7 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _configure(
     context: typer.Context,
     config: Annotated[
@@ -53,6 +53,9 @@ def _configure(
     ] = False,
 ) -> None:
     context.obj = State(config=config)
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(WRONG_USAGE)
 
 
 for module in (demo, simulate, upkeep, syncing):
@@ -63,8 +66,13 @@ app.add_typer(shops.app, name="shops")
 def main() -> None:
     """Runs the command and exits: 0 done, 1 incomplete, 2 wrong usage or settings, 130 interrupted."""
     errors = Console(stderr=True, soft_wrap=True, highlight=False)
+    code = 0
     try:
-        app(standalone_mode=True)
+        code = int(app(standalone_mode=False) or 0)
+    except TyperException as error:
+        command = getattr(getattr(error, "ctx", None), "command_path", "shopsync")
+        _complain(errors, SettingsError(f"{error.format_message().rstrip('.')}; see `{command} --help`"))
+        code = WRONG_USAGE
     except (SettingsError, AppError) as error:
         _complain(errors, error)
         code = WRONG_USAGE
@@ -73,14 +81,12 @@ def main() -> None:
         code = INCOMPLETE
     except Interrupted as signal:
         code = signal.code
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except BrokenPipeError:
         # Whoever read stdout has gone (`| head`); nothing can be said to them any more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = INCOMPLETE
-    else:
-        code = 0
     sys.exit(code)
 
 

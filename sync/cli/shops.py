@@ -10,7 +10,7 @@ from rich.table import Table
 
 from sync.app import open_app, open_store
 from sync.cli.state import results_console, run, settings_of
-from sync.errors import SettingsError
+from sync.errors import NeedsReauthError, SettingsError
 from sync.model import AuthorizedShop
 from sync.settings import DEFAULT_APP, Settings
 from sync.store.shops import ShopRow
@@ -18,9 +18,16 @@ from sync.tiktok.oauth import CONSENT_HOSTS, consent_url
 
 app = typer.Typer(
     help="Connect sellers, list their shops, pause, resume, disconnect.",
-    no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback(invoke_without_command=True)
+def _explain(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)
+
 
 ShopId = Annotated[str, typer.Argument(metavar="ID", help="The shop's id, as `shops list` shows it.")]
 
@@ -102,7 +109,10 @@ def disconnect(context: typer.Context, shop_id: ShopId) -> None:
 
 async def _connect(settings: Settings, code: str, app_name: str) -> list[AuthorizedShop]:
     async with open_app(settings) as opened:
-        return await opened.onboarding.connect(code, app=app_name)
+        try:
+            return await opened.onboarding.connect(code, app=app_name)
+        except NeedsReauthError as error:
+            raise SettingsError(f"--code: {error}") from error
 
 
 async def _list(settings: Settings) -> list[ShopRow]:

@@ -77,13 +77,14 @@ def simulator(
 
 def _explain(running: RunningSimulator) -> None:
     options = running.options
-    typer.echo(f"The simulated TikTok Shop answers at {running.url}. To sync from it, in another terminal:\n")
+    typer.echo(f"The simulated TikTok Shop answers at {running.url}\n")
+    typer.echo("To sync from it, in another terminal:\n")
     typer.echo(f"  export SHOPSYNC_API_URL={running.url} SHOPSYNC_AUTH_URL={running.url}")
     typer.echo(f"  export SHOPSYNC_APP_KEY={options.app_key} SHOPSYNC_APP_SECRET={options.app_secret}")
     typer.echo("  shopsync shops connect --code CODE      # for each seller, a code below; each works once")
     typer.echo("  shopsync run\n")
-    for consent in running.simulation.accounts.consents.values():
-        shops = ", ".join(shop.name for shop in running.world.shops_of(consent.seller.open_id))
-        typer.echo(f"  {consent.seller.name}: {shops}\n      code {next(iter(consent.codes))}")
+    for seller in running.sellers():
+        shops = ", ".join(running.world.shops[shop_id].name for shop_id in seller.shops)
+        typer.echo(f"  {seller.name}: {shops}\n      code {seller.code}")
     typer.echo(f"\nThe truth: {running.url}/_sim/truth   what was asked: {running.url}/_sim/stats")
     typer.echo(f"Faults to switch on: {running.url}/_sim/faults   (Ctrl-C ends it)")

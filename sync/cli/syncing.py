@@ -218,4 +218,7 @@ async def serve_daemon(
         else:
             with suppress(BrokenPipeError):
                 print(f"shopsync is running; status page: {web.url}", flush=True)
+                if not await opened.store.shops.list():
+                    print("no shop is connected yet: run `shopsync shops connect`", flush=True)
+        await opened.store.cursors.retry_failed()
         await jobs.run(stopping)

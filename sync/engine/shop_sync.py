@@ -243,6 +243,7 @@ class ShopSync:
         outcome = self._report.outcome
         metrics.RUNS.labels(outcome).inc()
         problems = "; ".join(self._report.problems[:3]) or None
+        extra = {} if problems is None else {"problems": problems}
         await self._tools.runs.end(self._run_id, outcome=outcome, error=problems, tally=self._report.tally)
         log.info(
             "run_ended",
@@ -250,6 +251,7 @@ class ShopSync:
             reason=self._request.reason,
             outcome=outcome,
             requests=self._report.tally.requests,
+            **extra,
         )
 
 

@@ -35,6 +35,9 @@ class _Account:
     progress: StreamProgress
     tally: Tally = field(default_factory=Tally)
     shown: int = 0
+    distinct_ids: int = 0
+    first_total: int | None = None
+    last_total: int | None = None
     walks: int = 0
     settled_until: datetime | None = None
 
@@ -47,6 +50,14 @@ class _Account:
         """So many rows more, or fewer, count as done."""
         self.shown += rows
         self.progress.done += rows
+
+    def close_walk(self, walk: Walk) -> None:
+        """The walk's counts join those of the slice's other walks that are kept."""
+        self.distinct_ids += len(walk.seen)
+        if walk.first_total is not None:
+            self.first_total = (self.first_total or 0) + walk.first_total
+        if walk.last_total is not None:
+            self.last_total = (self.last_total or 0) + walk.last_total
 
     def settle(self, until: datetime) -> None:
         """The earliest of all walks counts: the slice is as settled as its least settled part."""
@@ -210,6 +221,7 @@ class SliceSync:
         covers: bool = True,
     ) -> None:
         """The page is written; with a verdict its transaction also closes the slice."""
+        account.close_walk(walk)
         if verdict is None:
             if page is not None:
                 await self._write(page, account)
@@ -220,9 +232,9 @@ class SliceSync:
             verdict=verdict,
             started_at=account.started_at,
             settled_until=account.settled_until or account.started_at,
-            first_total=walk.first_total,
-            last_total=walk.last_total,
-            distinct_ids=len(walk.seen),
+            first_total=account.first_total,
+            last_total=account.last_total,
+            distinct_ids=account.distinct_ids,
             walks=account.walks,
             tally=account.tally,
             covers=covers,
@@ -234,7 +246,7 @@ class SliceSync:
             stream=self._stream.name,
             slice=str(slice_),
             verdict=verdict,
-            rows=len(walk.seen),
+            rows=account.distinct_ids,
             walks=account.walks,
             requests=account.tally.requests,
             inserted=account.tally.inserted,

@@ -59,6 +59,10 @@ class Cursors:
         rows = await self._database.rows("due_shops", list(streams), at_most)
         return [(row["shop_id"], tuple(row["streams"])) for row in rows]
 
+    async def retry_failed(self) -> None:
+        """Streams that failed last are due now."""
+        await self._database.run("retry_failed")
+
     async def make_due(self, shop_id: str) -> None:
         """All streams of the shop are due now."""
         await self._database.run("make_due", shop_id)

@@ -62,25 +62,25 @@ def _classify_code(code: int, text: str) -> SyncError:
     if code in _RESULT_TOO_BIG:
         return SliceTooBigError(text)
     if code in _NEEDS_REAUTH or code == 101000:
-        return NeedsReauthError(f"{text}. The seller must consent again: run `shopsync shops connect`")
+        return NeedsReauthError(f"The seller must consent again: run `shopsync shops connect` ({text})")
     if code in _INACTIVE:
-        return ShopError(f"{text}. The shop is not active at TikTok; it is tried again once a day")
+        return ShopError(f"The shop is not active at TikTok; it is tried again once a day ({text})")
     if code == 105005:
         return ScopeError(
-            f"{text}. Switch the scope on in Partner Center > Manage API, then let the seller consent again"
+            f"Switch the scope on in Partner Center > Manage API, then let the seller consent again ({text})"
         )
     if code == 106001:
         return AppError(
-            f"{text}. The signature is refused: check that SHOPSYNC_APP_SECRET belongs to SHOPSYNC_APP_KEY"
+            f"The signature is refused: check that SHOPSYNC_APP_SECRET belongs to SHOPSYNC_APP_KEY ({text})"
         )
     if code == 98001006:
-        return AppError(f"{text}. Check SHOPSYNC_APP_KEY and SHOPSYNC_APP_SECRET: they belong together")
+        return AppError(f"Check SHOPSYNC_APP_KEY and SHOPSYNC_APP_SECRET: they belong together ({text})")
     if code == 36009033:
-        return AppError(f"{text}. Add this machine's address to the app's IP allow list in Partner Center")
+        return AppError(f"Add this machine's address to the app's IP allow list in Partner Center ({text})")
     if code == HOURLY_CAP:
-        return StreamError(f"{text}. A development shop's hourly cap is used up; it is read again next hour")
+        return StreamError(f"A development shop's hourly cap is used up; it is read again next hour ({text})")
     if code in (36009009, 36009010, 36009014):
-        return StreamError(f"{text}. This endpoint has changed: look for a newer version of shopsync")
+        return StreamError(f"This endpoint has changed: look for a newer version of shopsync ({text})")
     return BadRequestError(text, code=code)
 
 
@@ -89,9 +89,9 @@ def _classify_message(text: str, message: str, code: int) -> SyncError:
     if "access_token" in lowered or "access-token" in lowered:
         return TokenError(text)
     if "timestamp" in lowered:
-        return ClockSkewError(f"{text}. Check this machine's clock", code=code)
+        return ClockSkewError(f"Check this machine's clock ({text})", code=code)
     if "app_key" in lowered:
-        return AppError(f"{text}. Check SHOPSYNC_APP_KEY: it is shown in Partner Center > your app")
+        return AppError(f"Check SHOPSYNC_APP_KEY: it is shown in Partner Center > your app ({text})")
     if "page_token" in lowered or "page token" in lowered:
         return PageTokenError(text)
     return BadRequestError(text, code=code)
@@ -105,7 +105,7 @@ def _classify_status(status: int, message: str, retry_after_s: float | None) -> 
         # Below 300: something that is not an envelope came back where one was promised.
         return RequestError(text)
     if 300 <= status < 400:
-        return AppError(f"{text}. A redirect is never followed: check SHOPSYNC_API_URL")
+        return AppError(f"A redirect is never followed: check SHOPSYNC_API_URL ({text})")
     if status == 404:
-        return AppError(f"{text}. Nothing answers there: check SHOPSYNC_API_URL and SHOPSYNC_AUTH_URL")
+        return AppError(f"Nothing answers there: check SHOPSYNC_API_URL and SHOPSYNC_AUTH_URL ({text})")
     return RequestError(text)

@@ -61,7 +61,7 @@ async def exchange_code(client: Client, keys: AppKeys, code: str) -> Tokens:
         )
     except (BadRequestError, NeedsReauthError) as error:
         raise NeedsReauthError(
-            f"{error}. A code lives 30 minutes and works once: open the consent page again for a new one"
+            f"A code lives 30 minutes and works once: open the consent page again for a new one ({error})"
         ) from None
     return _read_tokens(data)
 
@@ -85,7 +85,7 @@ async def refresh_tokens(client: Client, keys: AppKeys, refresh_token: str) -> T
     except BadRequestError as error:
         # An unknown refusal is no proof that the consent is gone: condemning it would stop every
         # shop of the seller for a fault that may be ours.
-        raise RequestError(f"{error}. The token could not be refreshed; it is tried again") from None
+        raise RequestError(f"The token could not be refreshed; it is tried again ({error})") from None
     return _read_tokens(data)
 
 

@@ -10,7 +10,6 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
-from sync.store.embedded import start_server
 from sync.store.migrations import migrate
 from tests.integration.mapping import Copy, connect
 
@@ -37,25 +36,14 @@ async def _build(url: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def mapping_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server whose databases tests may create and drop."""
-    if given := os.environ.get("SHOPSYNC_TEST_DATABASE_URL"):
-        yield given
-        return
-    server = start_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="delete")
-    yield server.get_uri()
-    server.cleanup()
-
-
-@pytest.fixture(scope="session")
-def mapping_url(mapping_server: str) -> Iterator[str]:
+def mapping_url(server_url: str) -> Iterator[str]:
     """A database of its own with the tables and views of this version."""
     name = f"shopsync_mapping_{os.getpid()}"
-    asyncio.run(_run(mapping_server, f"CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0"))
-    url = _with_database(mapping_server, name)
+    asyncio.run(_run(server_url, f"CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0"))
+    url = _with_database(server_url, name)
     asyncio.run(_build(url))
     yield url
-    asyncio.run(_run(mapping_server, f"DROP DATABASE {name} WITH (FORCE)"))
+    asyncio.run(_run(server_url, f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 @pytest.fixture
