@@ -84,7 +84,6 @@ def _explain(running: RunningSimulator) -> None:
     typer.echo("  shopsync shops connect --code CODE      # for each seller, a code below; each works once")
     typer.echo("  shopsync run\n")
     for seller in running.sellers():
-        shops = ", ".join(running.world.shops[shop_id].name for shop_id in seller.shops)
-        typer.echo(f"  {seller.name}: {shops}\n      code {seller.code}")
+        typer.echo(f"  {seller.name}: {', '.join(seller.shops)}\n      code {seller.code}")
     typer.echo(f"\nThe truth: {running.url}/_sim/truth   what was asked: {running.url}/_sim/stats")
     typer.echo(f"Faults to switch on: {running.url}/_sim/faults   (Ctrl-C ends it)")

@@ -103,7 +103,7 @@ async def test_no_connected_shop_is_explained(bench: Bench) -> None:
 async def test_a_used_code_is_explained(bench: Bench, simulator: RunningSimulator) -> None:
     code = simulator.sellers()[0].code
     assert (await bench.shopsync("shops", "connect", "--code", code)).code == 0
-    assert_refused(await bench.shopsync("shops", "connect", "--code", code), "works once", code=1)
+    assert_refused(await bench.shopsync("shops", "connect", "--code", code), "works once", code=2)
 
 
 async def test_a_database_that_refuses_connections_is_explained(bench: Bench) -> None:
