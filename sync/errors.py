@@ -96,6 +96,10 @@ class DatabaseError(SyncError):
     """Postgres cannot be reached or refuses the work; nothing was half written."""
 
 
+class DatabaseGoneError(DatabaseError):
+    """Postgres is out of reach, for every shop alike."""
+
+
 class SettingsError(SyncError):
     """The settings or the command line are wrong; each line of the message names one fault."""
 

@@ -41,6 +41,7 @@ class Batch:
     """Parent keys that are asked for in one call, for entities without a time filter."""
 
     keys: tuple[str, ...]
+    is_retry: bool = False
 
     def __str__(self) -> str:
         return f"{len(self.keys)} keys from {self.keys[0]}" if self.keys else "no keys"

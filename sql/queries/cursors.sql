@@ -56,11 +56,17 @@ SELECT failures FROM sync.cursors WHERE shop_id = $1 AND stream = $2;
 
 -- name: due_shops
 -- $1 streams, $2 at most so many. Shops with something due, longest waiting first, and what is due.
+-- A shop that some process syncs now is left out, and may not stand in the way of others.
 -- A shop that TikTok calls inactive is asked again when its cursors are due, a day later.
 SELECT c.shop_id, array_agg(c.stream) AS streams
   FROM sync.cursors AS c
   JOIN sync.shops AS s USING (shop_id)
  WHERE s.state IN ('active', 'inactive') AND c.due_at <= now() AND c.stream = ANY ($1::text[])
+   AND NOT EXISTS (SELECT FROM sync.leases AS l
+                    WHERE l.shop_id = c.shop_id AND l.expires_at > now()
+                      AND EXISTS (SELECT FROM pg_stat_activity AS a
+                                   WHERE a.pid = l.session_pid
+                                     AND (a.backend_start = l.session_start OR a.backend_start IS NULL)))
  GROUP BY c.shop_id
  ORDER BY min(c.due_at)
  LIMIT $2;

@@ -5,7 +5,7 @@
 -- $1 shop_id, $2 records (JSON array as Inventory Search sends it: one element per product, each with
 -- a product_id and all its SKUs), $3 fetched_at, $4 scrubbed (product ids whose text was scrubbed).
 -- One row: inserted, updated, stale, unchanged (rows of SKU x warehouse; marking as deleted is an update).
--- The later fetch wins. A row that is stored with this very SKU is not touched. Rows of a product of the
+-- Products that are stored as deleted are passed over. The later fetch wins. A row that is stored with this very SKU is not touched. Rows of a product of the
 -- answer that the answer lacks are marked deleted as of the fetch; what is listed again is unmarked.
 -- Other quantities, or none, close the open row of the history and open the next one. Rows are written
 -- in the order of their ids, so answers that overlap cannot deadlock. Raises serialization_failure when
@@ -13,6 +13,11 @@
 WITH product AS MATERIALIZED (
     SELECT sent.value->>'product_id' AS product_id, sent.value AS record, sent.ordinality AS place
       FROM jsonb_array_elements($2::text::jsonb) WITH ORDINALITY AS sent
+           -- An answer that was under way while the product was deleted must not bring its stock back:
+           -- nobody would ask for it again.
+     WHERE NOT EXISTS (SELECT FROM tiktok.products AS d
+                        WHERE d.shop_id = $1 AND d.product_id = sent.value->>'product_id'
+                          AND d._deleted_at IS NOT NULL)
 ), page AS MATERIALIZED (
     SELECT DISTINCT ON (sku_id, warehouse_id) product_id, sku_id, warehouse_id, sku, level
       FROM (SELECT p.product_id, word(sku.value->>'id') AS sku_id,

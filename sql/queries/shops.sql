@@ -50,6 +50,12 @@ UPDATE sync.shops
  WHERE shop_id = $1
 RETURNING shop_id;
 
+-- name: note_shop_state
+-- $1 shop_id, $2 state, $3 reason. For a sync: what a person has decided stays.
+UPDATE sync.shops
+   SET state = $2, state_reason = $3, state_since = CASE WHEN state = $2 THEN state_since ELSE now() END
+ WHERE shop_id = $1 AND state IN ('active', 'inactive');
+
 -- name: mark_disconnected
 -- $1 shop_id. For people: since when the copy is not kept any more.
 UPDATE tiktok.shops SET disconnected_at = now(), _synced_at = now()
@@ -91,16 +97,19 @@ SELECT credential_id, app, open_id, access_token, refresh_token, previous_refres
 
 -- name: store_refreshed
 -- $1 credential_id, $2 access_token, $3 refresh_token, $4 access_expires_at, $5 refresh_expires_at,
--- $6 granted_scopes (empty: as before).
+-- $6 granted_scopes (empty: as before), $7 the generation that was refreshed. Nothing when it is past.
 UPDATE sync.credentials
    SET previous_refresh_token = refresh_token, access_token = $2, refresh_token = $3, access_expires_at = $4,
        refresh_expires_at = $5, generation = generation + 1, obtained_at = now(), needs_reauth = NULL,
        granted_scopes = CASE WHEN cardinality($6::text[]) = 0 THEN granted_scopes ELSE $6::text[] END
- WHERE credential_id = $1;
+ WHERE credential_id = $1 AND generation = $7;
 
 -- name: condemn_credential
--- $1 credential_id, $2 why. Every shop of it waits for a new consent.
+-- $1 credential_id, $2 why, $3 the generation that was found dead. Every shop of it waits for a new
+-- consent; a consent that came meanwhile is left alone.
 WITH condemned AS (
-    UPDATE sync.credentials SET needs_reauth = $2 WHERE credential_id = $1)
-UPDATE sync.shops SET state = 'needs_reauth', state_reason = $2, state_since = now()
- WHERE credential_id = $1 AND state = 'active';
+    UPDATE sync.credentials SET needs_reauth = $2 WHERE credential_id = $1 AND generation = $3
+    RETURNING credential_id)
+UPDATE sync.shops AS s SET state = 'needs_reauth', state_reason = $2, state_since = now()
+  FROM condemned AS c
+ WHERE s.credential_id = c.credential_id AND s.state IN ('active', 'inactive');

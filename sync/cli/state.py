@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +23,9 @@ from sync.settings import Settings, load_settings
 
 _T = TypeVar("_T")
 _PIPE_WIDTH = 200
+# Service managers kill after 30 s, and promise their operators less.
+_CANCEL_AFTER_S = 20.0
+_EXIT_AFTER_S = 23.0
 
 
 class Interrupted(BaseException):
@@ -59,10 +64,12 @@ def run(work: Coroutine[Any, Any, _T]) -> _T:
     return asyncio.run(work)
 
 
-async def run_until_signal(work: Callable[[asyncio.Event], Awaitable[_T]]) -> _T:
+async def run_until_signal(work: Callable[[asyncio.Event], Awaitable[_T]], *, forced_code: int = 1) -> _T:
     """The result of ``work``, which is handed an event that SIGTERM, SIGHUP or Ctrl-C sets.
 
-    A second signal ends the work where it is. Ctrl-C raises Interrupted once the work has ended.
+    A second signal ends the work where it is. Ctrl-C raises Interrupted once the work has ended. A
+    work that does not end in time is cancelled, and if even that hangs (a frozen Postgres can do
+    that to a driver) the process exits with ``forced_code``: nothing is half written anywhere.
     """
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
@@ -71,9 +78,15 @@ async def run_until_signal(work: Callable[[asyncio.Event], Awaitable[_T]]) -> _T
 
     def receive(number: signal.Signals) -> None:
         received.append(number)
+        stopping.set()
         if len(received) > 1:
             task.cancel()
-        stopping.set()
+            return
+        code = 128 + signal.SIGINT if number == signal.SIGINT else forced_code
+        loop.call_later(_CANCEL_AFTER_S, task.cancel)
+        killer = threading.Timer(_EXIT_AFTER_S, os._exit, [code])
+        killer.daemon = True
+        killer.start()
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         with suppress(NotImplementedError):  # Windows has no signals in its loop.
@@ -81,9 +94,11 @@ async def run_until_signal(work: Callable[[asyncio.Event], Awaitable[_T]]) -> _T
     try:
         result = await task
     except asyncio.CancelledError:
-        if len(received) > 1:
-            raise Interrupted(128 + received[-1]) from None
-        raise
+        if not received:
+            raise
+        if len(received) == 1 and received[0] != signal.SIGINT:
+            raise Interrupted(forced_code) from None
+        raise Interrupted(128 + received[-1]) from None
     except SyncError:
         # Whatever is incomplete is so because it was interrupted, and the caller knows that.
         if signal.SIGINT in received:

@@ -88,7 +88,8 @@ def run_(
     settings = settings_of(context)
     _require_an_app(settings)
     work = _run_once if once else _serve
-    run(run_until_signal(lambda stopping: work(settings, stopping)))
+    # A daemon that was told to stop and had to be forced has lost nothing either.
+    run(run_until_signal(lambda stopping: work(settings, stopping), forced_code=1 if once else 0))
 
 
 def _require_an_app(settings: Settings) -> None:

@@ -11,9 +11,9 @@ from sync.engine.api import ShopApi
 from sync.engine.requests import RunReport, StreamProgress, SyncRequest
 from sync.engine.shop_sync import ShopSync, Tools
 from sync.engine.tokens import TokenSource
-from sync.errors import AppError, DatabaseError, SettingsError, SyncError
+from sync.errors import AppError, DatabaseGoneError, SettingsError, SyncError
 from sync.model import Shop
-from sync.store.leases import Lease, LeaseKeeper
+from sync.store.leases import LeaseKeeper
 from sync.tiktok.client import AppKeys, Client
 from sync.tiktok.limiter import Pacer
 
@@ -22,6 +22,7 @@ log = structlog.get_logger(__name__)
 # Whoever held the lease before may have used this much of the current second's requests.
 _AFTER_TAKEOVER_S = 1.0
 _LEASE_RETRY_S = 1.0
+_MISCONFIGURED_S = 900.0
 
 
 class Fleet:
@@ -65,7 +66,7 @@ class Fleet:
         """What became of the request. ``report`` is filled while it runs, for whoever watches.
 
         With ``wait_for_lease`` it begins when no other process syncs the shop; else the outcome is
-        "busy". Raises AppError, DatabaseError and SettingsError: they are not of this shop alone.
+        "busy". Raises AppError and DatabaseGoneError, which are not of this shop alone.
         """
         report = report or RunReport(request.shop_id)
         if request.shop_id in self._reserved:
@@ -73,51 +74,56 @@ class Fleet:
             return report
         self._reserved.add(request.shop_id)
         try:
-            async with self._seats:
-                await self._sync(request, report, wait_for_lease=wait_for_lease)
-                while wait_for_lease and report.outcome == "stopped" and not self._stopping.is_set():
-                    # The lease was lost, perhaps with a restart of Postgres; what is stored stays.
-                    report.problems.clear()
-                    await self._sync(request, report, wait_for_lease=True)
+            while True:
+                # The seat is given back while another process syncs the shop: others may use it.
+                async with self._seats:
+                    await self._sync(request, report)
+                again = wait_for_lease and report.outcome in ("busy", "stopped")
+                if not again or self._stopping.is_set():
+                    return report
+                # Stopped: the lease was lost, perhaps with a restart of Postgres. Busy: the other
+                # process lets go without a sign.
+                report.problems.clear()
+                await asyncio.sleep(_LEASE_RETRY_S)
         finally:
             self._reserved.discard(request.shop_id)
-        return report
 
-    async def _sync(self, request: SyncRequest, report: RunReport, *, wait_for_lease: bool) -> None:
+    async def _sync(self, request: SyncRequest, report: RunReport) -> None:
         shop = await self._find(request.shop_id, report)
         if shop is None or self._stopping.is_set():
             report.outcome = "failed" if shop is None else "stopped"
             return
-        lease = await self._take_lease(shop, report, wait=wait_for_lease)
+        try:
+            keys = self._keys_of(shop.app)
+        except SettingsError as error:
+            await self._postpone(request, report, error)
+            return
+        lease = await self._leases.acquire(shop.shop_id)
+        report.outcome = "busy" if lease is None else "complete"
         if lease is None:
             return
         pacer = self._pacers.setdefault(shop.shop_id, Pacer(self._tools.settings.requests_per_second))
         if lease.taken_over:
             pacer.pause(_AFTER_TAKEOVER_S)
+        api = ShopApi(shop, client=self._client, keys=keys, tokens=self._tokens, pacer=pacer, lease=lease)
+        sync = ShopSync(shop, request, tools=self._tools, api=api, lease=lease, report=report)
+        self._running[shop.shop_id] = sync
+        if self._stopping.is_set():
+            sync.stop()  # The wish came while the lease was taken.
         try:
-            api = ShopApi(
-                shop,
-                client=self._client,
-                keys=self._keys_of(shop.app),
-                tokens=self._tokens,
-                pacer=pacer,
-                lease=lease,
-            )
-            sync = ShopSync(shop, request, tools=self._tools, api=api, lease=lease, report=report)
-            self._running[shop.shop_id] = sync
             await sync.run()
         finally:
             self._running.pop(shop.shop_id, None)
             await self._leases.release(lease)
 
-    async def _take_lease(self, shop: Shop, report: RunReport, *, wait: bool) -> Lease | None:
-        lease = await self._leases.acquire(shop.shop_id)
-        while lease is None and wait and not self._stopping.is_set():
-            report.outcome = "busy"
-            await asyncio.sleep(_LEASE_RETRY_S)  # Another process lets go of it without a sign.
-            lease = await self._leases.acquire(shop.shop_id)
-        report.outcome = "busy" if lease is None else "complete"
-        return lease
+    async def _postpone(self, request: SyncRequest, report: RunReport, error: SettingsError) -> None:
+        """The shop's app is not in the settings: its streams wait, so that others get their turn."""
+        report.outcome = "failed"
+        report.problems.append(str(error))
+        for stream in request.streams:
+            await self._tools.cursors.note_failure(
+                request.shop_id, stream, error=str(error), due_in_s=_MISCONFIGURED_S, parked_reason=None
+            )
 
     async def sync_all(
         self,
@@ -128,23 +134,33 @@ class Fleet:
     ) -> None:
         """Every request was tried; the reports, in the same order, tell what became of each.
 
-        An error that no single shop can be blamed for ends them all and is raised.
+        Raises AppError when not one shop was let in by TikTok Shop, and DatabaseGoneError at once.
         """
-        failure: BaseException | None = None
+        refusals: list[AppError] = []
         try:
             async with asyncio.TaskGroup() as group:
                 for request, report in zip(requests, reports, strict=True):
-                    group.create_task(self._sync_guarded(request, report, wait_for_lease))
-        except* (AppError, DatabaseError, SettingsError) as errors:
-            failure = errors.exceptions[0]
-        if failure is not None:
-            raise failure
+                    group.create_task(self._sync_guarded(request, report, wait_for_lease, refusals))
+        except* DatabaseGoneError as errors:
+            gone: BaseException = errors.exceptions[0]
+        else:
+            if refusals and all(report.outcome == "failed" for report in reports):
+                raise refusals[0]
+            return
+        raise gone
 
-    async def _sync_guarded(self, request: SyncRequest, report: RunReport, wait_for_lease: bool) -> None:
+    async def _sync_guarded(
+        self, request: SyncRequest, report: RunReport, wait_for_lease: bool, refusals: list[AppError]
+    ) -> None:
         try:
             await self.sync(request, report=report, wait_for_lease=wait_for_lease)
-        except SyncError:
+        except AppError as error:
+            refusals.append(error)  # The shops of another app may be welcome.
+        except DatabaseGoneError:
             raise
+        except SyncError as error:
+            report.outcome = "failed"
+            report.problems.append(str(error))
         except Exception as error:
             # The outermost loop of a shop: a fault of ours must not stop the other shops.
             log.exception("sync_crashed", shop_id=request.shop_id)

@@ -19,6 +19,7 @@ from sync.engine.stream_sync import Pace, Round, StreamSync
 from sync.errors import (
     AppError,
     DatabaseError,
+    DatabaseGoneError,
     FencedOutError,
     SettingsError,
     ShopError,
@@ -92,15 +93,15 @@ class ShopSync:
             self._report.outcome = "stopped" if isinstance(error, FencedOutError) else "failed"
             if isinstance(error, ShopError):
                 log.error("shop_parked", shop_id=self._shop.shop_id, state=error.state, reason=str(error))
-                await self._tools.shops.set_state(self._shop.shop_id, error.state, reason=str(error))
+                await self._tools.shops.note_state(self._shop.shop_id, error.state, reason=str(error))
             if not isinstance(error, (FencedOutError, DatabaseError)):
                 await self._postpone(error)
         elif self._report.problems:
             self._report.outcome = "incomplete"
         elif self._shop.state == "inactive":
-            await self._tools.shops.set_state(self._shop.shop_id, "active")
+            await self._tools.shops.note_state(self._shop.shop_id, "active", reason=None)
         await self._end_run()
-        if isinstance(error, (AppError, DatabaseError, SettingsError)):
+        if isinstance(error, (AppError, DatabaseGoneError)):
             raise error
 
     async def _run_streams(self, streams: tuple[Stream, ...]) -> None:
@@ -143,7 +144,7 @@ class ShopSync:
         cursors, shop_id = self._tools.cursors, self._shop.shop_id
         await cursors.note_attempt(shop_id, stream.name)
         try:
-            failures = await self._try_stream(stream, round_, progress, now)
+            failures, asked_at = await self._try_stream(stream, round_, progress, now)
         except* StreamError as group:
             error = next(_flatten(group))
             self._report.problems.append(f"{stream.name}: {error}")
@@ -152,26 +153,29 @@ class ShopSync:
                 shop_id, stream.name, error=str(error), due_in_s=_PARKED_S, parked_reason=str(error)
             )
         else:
-            await self._note_outcome(stream, failures, now)
+            await self._note_outcome(stream, failures, asked_at)
         finally:
             progress.finished = True
             round_.finish(stream.name)
 
     async def _try_stream(
         self, stream: Stream, round_: Round, progress: StreamProgress, now: datetime
-    ) -> list[str]:
-        """What failed, after as many passes as the request allows; a failed pass is planned again."""
+    ) -> tuple[list[str], datetime]:
+        """What failed, and the moment up to which the last pass was to read.
+
+        A failed pass is planned again as often as the request allows.
+        """
         since = self._request.since or self._tools.settings.history_start
-        failures: list[str] = []
         for attempt in range(self._request.passes):
             if attempt:
                 await asyncio.sleep(2**attempt)
+                now = self._api.clock.now()
             sync = self._make_stream_sync(stream, round_, progress)
             await sync.run(since, self._request.until, now=now)
-            failures = sync.failures
-            if not failures or self._stopping.is_set():
+            if not sync.failures or self._stopping.is_set():
                 break
-        return failures
+        self._report.problems += sync.doubts[:_MOST_PROBLEMS]
+        return sync.failures, now
 
     def _make_stream_sync(self, stream: Stream, round_: Round, progress: StreamProgress) -> StreamSync:
         settings = self._tools.settings

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -25,6 +25,10 @@ log = structlog.get_logger(__name__)
 _MOST_WALKS = 8
 # From this walk on, a window that keeps moving is read in parts instead.
 _CUT_AFTER_WALKS = 2
+# Windows that are cut because TikTok counts more than it shows: enough to find where some rows are
+# hidden, and an end where it counts wrongly everywhere.
+_MOST_SUSPICIONS = 200
+_CLOCK_GRAIN = timedelta(seconds=2)
 
 
 @dataclass(slots=True)
@@ -77,6 +81,9 @@ class SliceSync:
         self._lease = lease
         self._run_id = run_id
         self._lookback_s = lookback_s
+        self._suspicions = _MOST_SUSPICIONS
+        # What TikTok counts and does not show, for whoever asks whether all is there.
+        self.doubts: list[str] = []
         self._target = Target(
             stream=stream.name,
             statement=stream.statement,
@@ -99,7 +106,7 @@ class SliceSync:
                 parts = await self._sync_batch(slice_, account)
             else:
                 await self._sync_whole(slice_, account)
-            is_done = not parts
+            is_done = not parts or isinstance(slice_, Batch)
         finally:
             if not is_done:
                 account.show(-account.shown)
@@ -121,7 +128,6 @@ class SliceSync:
         previous: Walk | None = None
         for attempt in range(1, _MOST_WALKS + 1):
             account.walks += 1
-            started = self._api.clock.now()
             walk = Walk()
             try:
                 final_page = await self._walk(window, body, walk, account, counts=is_root and attempt == 1)
@@ -132,18 +138,46 @@ class SliceSync:
             except SliceTooBigError as error:
                 return await self._cut(window, account, walk, error.total)
             verdict = walk.judge(previous)
-            if verdict is not None:
-                account.settle(plan.settled_until(started, lookback_s=self._lookback_s))
+            hides = verdict == "stable" and len(walk.seen) < (walk.last_total or 0)
+            if verdict is not None and not (hides and self._look_closer(window)):
+                if hides:
+                    self._doubt(window, walk)
+                account.settle(self._settled_until(window, walk, hides=hides))
                 await self._finish(window, final_page, account, walk, verdict if closes else None)
                 return []
             await self._write(final_page, account)
             account.show(-len(walk.seen))
-            if attempt >= _CUT_AFTER_WALKS and window.seconds > 1:
+            if hides or (attempt >= _CUT_AFTER_WALKS and window.seconds > 1):
                 return await self._cut(window, account, walk, walk.last_total)
             previous = walk
         raise SliceError(
             f"{self._stream.name} {window} kept changing through {_MOST_WALKS} walks; it is read again later"
         )
+
+    def _look_closer(self, window: Window) -> bool:
+        """True when the window should be cut to find what TikTok counts and does not show."""
+        if window.seconds == 1 or self._suspicions == 0:
+            return False
+        self._suspicions -= 1
+        return True
+
+    def _doubt(self, window: Window, walk: Walk) -> None:
+        doubt = f"TikTok Shop counts {walk.last_total} and shows {len(walk.seen)} in {window}"
+        self.doubts.append(f"{self._stream.name}: {doubt}")
+        log.warning("rows_hidden", shop_id=self._lease.shop_id, stream=self._stream.name, reason=doubt)
+
+    def _settled_until(self, window: Window, walk: Walk, *, hides: bool) -> datetime:
+        """Until when the window needs no second look, by the clock of its walk's first answer."""
+        if walk.started_at is None:
+            raise RuntimeError("a walk without a page has no verdict")
+        if window.until > walk.started_at + _CLOCK_GRAIN:
+            raise SliceError(
+                f"{self._stream.name} {window} ends in TikTok Shop's future: the clock was wrong when it was "
+                "planned; it is planned again"
+            )
+        if hides and window.seconds == 1:
+            return window.since  # A second that hides rows is looked at again each round.
+        return plan.settled_until(walk.started_at, lookback_s=self._lookback_s)
 
     async def _walk(self, window: Window, body: Body, walk: Walk, account: _Account, *, counts: bool) -> Page:
         """The last page, not yet written; all before it are."""
@@ -184,12 +218,18 @@ class SliceSync:
             if len(batch.keys) > 1:
                 # One key may spoil the answer for all: the halves find it.
                 middle = len(batch.keys) // 2
-                return [Batch(batch.keys[:middle]), Batch(batch.keys[middle:])]
+                return [replace(batch, keys=keys) for keys in (batch.keys[:middle], batch.keys[middle:])]
             await self._sink.refuse(self._target, batch.keys[0], lease=self._lease, reason=str(error))
             return []
         walk.take(page)
         account.show(len(walk.seen))
         await self._finish(batch, page, account, walk, "whole")
+        unanswered = tuple(key for key in batch.keys if key not in walk.seen)
+        if unanswered and not batch.is_retry:
+            # Perhaps gone since they were listed, perhaps left out by mistake: asking again tells.
+            return [Batch(unanswered, is_retry=True)]
+        if unanswered:
+            log.info("keys_unanswered", stream=self._stream.name, keys=len(unanswered))
         return []
 
     async def _sync_whole(self, whole: Whole, account: _Account) -> None:

@@ -50,6 +50,15 @@ class Round:
         self.changed.set()
 
 
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """A slice in the queue. A root's count is expected work; a live one is of the newest plan."""
+
+    slice_: Slice
+    is_root: bool = False
+    is_live: bool = False
+
+
 class StreamSync:
     """Reads one stream up to its horizon, newest first, and again while other streams still read."""
 
@@ -75,13 +84,21 @@ class StreamSync:
         self._pace = pace
         self._round = round_
         self._progress = progress
-        self._queue: list[tuple[int, int, Slice, bool]] = []
+        self._queue: list[tuple[int, int, _Task]] = []
+        # Slices of the newest plan that are not closed: until they are, planning again would only
+        # read the same again.
+        self._live = 0
         self._order = count()
         self._active = 0
         self._wake = asyncio.Event()
         # The moment of which a sweep under way tells the state; streams with windows have none.
         self._swept: datetime | None = None
         self.failures: list[str] = []
+
+    @property
+    def doubts(self) -> list[str]:
+        """What TikTok counts and does not show, window by window."""
+        return self._slices.doubts
 
     async def run(self, since: datetime, until: datetime | None, *, now: datetime) -> None:
         """What is to be read of [since, until) has been read; ``failures`` names what was not.
@@ -99,18 +116,18 @@ class StreamSync:
         async with asyncio.TaskGroup() as group:
             due = started + self._pace.interval_s
             while not self._round.stopping.is_set():
-                if moving and time.monotonic() >= due and self._round.unfinished:
+                if self._live == 0 and time.monotonic() >= due and moving and self._round.unfinished:
                     # What is new comes first: it stands before history in the queue.
                     elapsed = timedelta(seconds=time.monotonic() - started)
                     newer = plan.horizon(now + elapsed, settle_s=self._pace.settle_s)
                     overlap = whole_second(end - timedelta(seconds=self._pace.lookback_s))
-                    await self._plan(max(since, overlap), newer)
+                    await self._plan(max(since, overlap), newer, is_live=True)
                     end = max(end, newer)
                     due = time.monotonic() + self._pace.interval_s
                 if self._queue and self._active < self._pace.parallel:
                     await self._start_next(group)
                 elif self._active:
-                    await self._wait(self._wake, until=due)
+                    await self._wait(self._wake, until=due if moving and self._live == 0 else None)
                 elif self._swept is not None or self._stream.name in self._round.unfinished:
                     await self._finish_pass()
                 elif moving and self._round.unfinished:
@@ -123,13 +140,13 @@ class StreamSync:
         if isinstance(slicing, ParentKeys) and slicing.after in self._round.first_pass_done:
             await self._round.first_pass_done[slicing.after].wait()
 
-    async def _plan(self, since: datetime, until: datetime) -> None:
+    async def _plan(self, since: datetime, until: datetime, *, is_live: bool = False) -> None:
         """The queue holds what is to be read."""
         slicing = self._stream.slicing
         if isinstance(slicing, TimeWindows):
             if since < until:
                 for gap in await self._cursors.gaps(self._shop_id, self._stream.name, Window(since, until)):
-                    self._push(gap, is_root=True)
+                    self._push(_Task(gap, is_root=True, is_live=is_live))
             return
         self._swept = until
         if isinstance(slicing, ParentKeys):
@@ -137,9 +154,9 @@ class StreamSync:
             keys = [str(row[0]) for row in rows]
             self._progress.expected += len(keys)
             for start in range(0, len(keys), slicing.size):
-                self._push(Batch(tuple(keys[start : start + slicing.size])), is_root=False)
+                self._push(_Task(Batch(tuple(keys[start : start + slicing.size])), is_live=True))
         else:
-            self._push(Whole(), is_root=True)
+            self._push(_Task(Whole(), is_live=True))
 
     async def _finish_pass(self) -> None:
         if self._swept is not None and not self.failures:
@@ -148,43 +165,44 @@ class StreamSync:
         self._progress.finished = True
         self._round.finish(self._stream.name)
 
-    def _push(self, slice_: Slice, *, is_root: bool) -> None:
+    def _push(self, task: _Task) -> None:
         # Newest first, so that dashboards fill from today backwards.
-        rank = -epoch(slice_.until) if isinstance(slice_, Window) else 0
-        heapq.heappush(self._queue, (rank, next(self._order), slice_, is_root))
+        rank = -epoch(task.slice_.until) if isinstance(task.slice_, Window) else 0
+        self._live += task.is_live
+        heapq.heappush(self._queue, (rank, next(self._order), task))
 
     async def _start_next(self, group: asyncio.TaskGroup) -> None:
         """Starts a slice once the pacer has nothing to do: more at a time would only slow each walk."""
         await self._pacer.wait_until_idle()
         if not self._queue or self._round.stopping.is_set():
             return
-        _, _, slice_, is_root = heapq.heappop(self._queue)
+        _, _, task = heapq.heappop(self._queue)
         self._active += 1
-        group.create_task(self._sync(slice_, is_root=is_root))
+        group.create_task(self._sync(task))
         # Its first request shows at the pacer about then; deciding earlier would start too many.
         await asyncio.sleep(1 / self._pacer.rate)
 
-    async def _sync(self, slice_: Slice, *, is_root: bool) -> None:
+    async def _sync(self, task: _Task) -> None:
         try:
-            parts = await self._slices.sync(slice_, self._progress, is_root=is_root)
+            parts = await self._slices.sync(task.slice_, self._progress, is_root=task.is_root)
         except (SliceError, RequestError) as error:
             log.warning("slice_left", shop_id=self._shop_id, stream=self._stream.name, reason=str(error))
-            self.failures.append(f"{self._stream.name} {slice_}: {error}")
+            self.failures.append(f"{self._stream.name} {task.slice_}: {error}")
         else:
             for part in parts:
-                self._push(part, is_root=False)
+                self._push(_Task(part, is_live=task.is_live))
         finally:
             self._active -= 1
+            self._live -= task.is_live
             self._wake.set()
 
-    async def _wait(self, event: asyncio.Event, *, until: float) -> None:
+    async def _wait(self, event: asyncio.Event, *, until: float | None) -> None:
         """Until the event, the time, or the wish to stop; whatever came first."""
         event.clear()
         waits = [asyncio.ensure_future(e.wait()) for e in (event, self._round.stopping)]
         try:
-            await asyncio.wait(
-                waits, timeout=max(0.0, until - time.monotonic()), return_when=asyncio.FIRST_COMPLETED
-            )
+            timeout_s = None if until is None else max(0.0, until - time.monotonic())
+            await asyncio.wait(waits, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for wait in waits:
                 wait.cancel()

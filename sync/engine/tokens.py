@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from datetime import datetime
 
@@ -18,6 +19,10 @@ from sync.tiktok.oauth import refresh_tokens
 
 log = structlog.get_logger(__name__)
 
+_COOL_DOWN_S = 60.0
+# Longer than a token call may take.
+_DRAIN_S = 12.0
+
 
 class TokenSource:
     """Hands out the tokens of every seller."""
@@ -31,6 +36,7 @@ class TokenSource:
         self._clock = clock
         self._known: dict[int, Credential] = {}
         self._refreshing: dict[int, asyncio.Task[Credential]] = {}
+        self._quiet_until: dict[int, float] = {}
 
     async def current(self, credential_id: int) -> Credential:
         """Tokens that work as far as is known. They are refreshed at half of their life.
@@ -40,17 +46,21 @@ class TokenSource:
         credential = self._known.get(credential_id)
         if credential is None:
             credential = await self._shops.read_credential(credential_id)
-            self._known[credential_id] = credential
         if credential.needs_reauth is not None:
+            # Not remembered: a new consent may come by way of another process.
             raise NeedsReauthError(credential.needs_reauth)
+        self._known[credential_id] = credential
         now = self._clock.now()
-        if now >= _half_life(credential):
+        is_quiet = time.monotonic() < self._quiet_until.get(credential_id, 0.0)
+        if now >= _half_life(credential) and (now >= credential.access_expires_at or not is_quiet):
             try:
                 return await self.renew(credential_id, seen=credential.generation)
             except RequestError as error:
                 if now >= credential.access_expires_at:
                     raise
-                # Half of its life is left: time enough for the token endpoint to come back.
+                # Half of its life is left: time enough for the token endpoint to come back, and no
+                # reason to ask it before each request.
+                self._quiet_until[credential_id] = time.monotonic() + _COOL_DOWN_S
                 log.warning("token_refresh_postponed", credential_id=credential_id, reason=str(error))
         return credential
 
@@ -69,8 +79,9 @@ class TokenSource:
         self._known.pop(credential_id, None)
 
     async def drain(self) -> None:
-        """Refreshes under way have ended; called before the connections close."""
-        await asyncio.gather(*self._refreshing.values(), return_exceptions=True)
+        """Refreshes under way have ended, or had their time; called before the connections close."""
+        if self._refreshing:
+            await asyncio.wait(self._refreshing.values(), timeout=_DRAIN_S)
 
     async def _renew(self, credential_id: int, seen: int) -> Credential:
         try:
@@ -78,7 +89,7 @@ class TokenSource:
         except NeedsReauthError as error:
             metrics.REFRESHES.labels("refused").inc()
             self._known.pop(credential_id, None)
-            await self._shops.condemn(credential_id, str(error))
+            await self._shops.condemn(credential_id, str(error), seen=seen)
             log.error("consent_needed", credential_id=credential_id, reason=str(error))
             raise
         self._known[credential_id] = credential

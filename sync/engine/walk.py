@@ -9,6 +9,7 @@ nothing. Pure: pages in, verdicts out.
 from __future__ import annotations
 
 import hashlib
+from datetime import datetime
 from enum import Enum, auto
 
 from sync.model import Page, Record
@@ -36,6 +37,7 @@ class Walk:
         self._is_cut_short = False
         self.pages = 0
         self.seen: set[str] = set()
+        self.started_at: datetime | None = None
         self.first_total: int | None = None
         self.last_total: int | None = None
 
@@ -43,6 +45,7 @@ class Walk:
         """What to do after this page. Never leads into a loop."""
         if self.pages == 0:
             self.first_total = page.total
+            self.started_at = page.fetched_at
         self.pages += 1
         self.last_total = page.total
         seen_before = len(self.seen)

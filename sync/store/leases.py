@@ -135,14 +135,17 @@ class LeaseKeeper:
         self._held.clear()
 
     async def _renew_for_ever(self) -> None:
+        failures = 0
         while True:
             await asyncio.sleep(_RENEW_EVERY_S)
             try:
                 await self._renew()
+                failures = 0
             except DatabaseError as error:
-                # Leases that cannot be renewed run out by themselves, here as well as there.
-                log.warning("lease_renewal_failed", reason=str(error))
-                if self._connection is not None:
+                failures += 1
+                log.warning("lease_renewal_failed", reason=str(error), failures=failures)
+                if failures > 1 and self._connection is not None:
+                    # Perhaps it leads nowhere any more. Leases that are not renewed run out anyway.
                     self._connection.terminate()
 
     async def _renew(self) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import structlog
 
-from sync.errors import DatabaseError
+from sync.errors import DatabaseError, DatabaseGoneError
 from sync.store.queries import query
 
 log = structlog.get_logger(__name__)
@@ -143,7 +143,7 @@ def named_losses(url: str) -> Iterator[None]:
         raise DatabaseError(f"{describe(url)} lacks a table: {error}. Run `shopsync migrate`") from error
     except CONNECTION_LOSS as error:
         reason = str(error) or type(error).__name__
-        raise DatabaseError(
+        raise DatabaseGoneError(
             f"{describe(url)} cannot be reached: {reason}. Start it, or correct SHOPSYNC_DATABASE_URL"
         ) from error
     except asyncpg.PostgresError as error:

@@ -10,11 +10,13 @@ from typing import Any
 
 import asyncpg
 
-from sync.errors import DatabaseError, ShopState
+from sync.errors import DatabaseError, NeedsReauthError, ShopState
 from sync.model import AuthorizedShop, Shop, Tokens
 from sync.store.credentials import Vault
 from sync.store.pool import Database
 from sync.store.queries import query
+
+_GONE = "the tokens of this shop are gone: connect it again with `shopsync shops connect`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,10 @@ class Shops:
         """True when the shop exists and is in that state now."""
         return await self._database.value("set_shop_state", shop_id, state, reason) is not None
 
+    async def note_state(self, shop_id: str, state: ShopState, *, reason: str | None) -> None:
+        """The shop is in the state that a sync found it in, unless a person has decided otherwise."""
+        await self._database.run("note_shop_state", shop_id, state, reason)
+
     async def pause(self, shop_id: str) -> None:
         """The shop is paused, and a sync of it that is under way anywhere ends at its next write."""
         await self._database.run("set_shop_state", shop_id, "paused", "paused by a person")
@@ -117,7 +123,7 @@ class Shops:
         """The tokens as they are now."""
         rows = await self._database.rows("read_credential", credential_id)
         if not rows:
-            raise DatabaseError("the tokens of this shop are gone: connect it again with `shops connect`")
+            raise NeedsReauthError(_GONE)
         return self._open(rows[0])
 
     async def refresh(
@@ -129,28 +135,43 @@ class Shops:
         ``refresh`` is not called. One caller at a time, over all processes; the new pair is stored
         in the transaction that held the row, before anyone uses it.
         """
-        async with self._database.connection() as connection, connection.transaction():
-            row = await connection.fetchrow(query("lock_credential"), credential_id)
-            if row is None:
-                raise DatabaseError("the tokens of this shop are gone: connect it again with `shops connect`")
-            current = self._open(row)
-            if current.generation != seen:
-                return current
-            tokens = await refresh(current)
-            await connection.execute(
-                query("store_refreshed"),
-                credential_id,
-                self._seal(row["app"], row["open_id"], "access", tokens.access_token),
-                self._seal(row["app"], row["open_id"], "refresh", tokens.refresh_token),
-                tokens.access_expires_at,
-                tokens.refresh_expires_at,
-                list(tokens.granted_scopes),
-            )
+        values: tuple[Any, ...] | None = None
+        try:
+            async with self._database.connection() as connection, connection.transaction():
+                row = await connection.fetchrow(query("lock_credential"), credential_id)
+                if row is None:
+                    raise NeedsReauthError(_GONE)
+                current = self._open(row)
+                if current.generation != seen:
+                    return current
+                tokens = await refresh(current)
+                values = (
+                    credential_id,
+                    self._seal(row["app"], row["open_id"], "access", tokens.access_token),
+                    self._seal(row["app"], row["open_id"], "refresh", tokens.refresh_token),
+                    tokens.access_expires_at,
+                    tokens.refresh_expires_at,
+                    list(tokens.granted_scopes),
+                    seen,
+                )
+                await connection.execute(query("store_refreshed"), *values)
+        except DatabaseError:
+            if values is None:
+                raise
+            # The old pair may be dead already: the new one must not be lost with a connection. If
+            # it was stored after all, or replaced by a consent, the generation says so.
+            await self._store_refreshed(values)
         return await self.read_credential(credential_id)
 
-    async def condemn(self, credential_id: int, why: str) -> None:
-        """The tokens are dead; their shops wait for a new consent."""
-        await self._database.run("condemn_credential", credential_id, why)
+    async def _store_refreshed(self, values: tuple[Any, ...]) -> None:
+        async def work(connection: asyncpg.Connection) -> None:
+            await connection.execute(query("store_refreshed"), *values)
+
+        await self._database.transact(work)
+
+    async def condemn(self, credential_id: int, why: str, *, seen: int) -> None:
+        """The tokens of that generation are dead; their shops wait for a new consent."""
+        await self._database.run("condemn_credential", credential_id, why, seen)
 
     def _seal(self, app: str, open_id: str, kind: str, token: str) -> bytes:
         return self._vault.seal(token, bound_to=f"{app}|{open_id}|{kind}")

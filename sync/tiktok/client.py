@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 import aiohttp
 import structlog
@@ -29,8 +30,11 @@ _ATTEMPTS = 6
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 20.0
 _MAX_BODY_BYTES = 64 * 1024 * 1024
-_TIMEOUT = aiohttp.ClientTimeout(total=60, connect=10, sock_connect=5, sock_read=30)
-_TOKEN_TIMEOUT = aiohttp.ClientTimeout(total=10)
+# No total here: waiting for the pacer is no fault of the server. _Turn bounds the rest.
+_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=5, sock_read=30)
+_CONNECT_S = 15.0
+_ANSWER_S = 60.0
+_TOKEN_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,43 @@ class Access:
     shop_id: str = ""
 
 
+class _Turn:
+    """One request's wait for its pacer, once it has a connection and before it leaves on it.
+
+    Waiting before that would be wrong: names are resolved and connections made at their own
+    speed, and requests that were let go one by one would arrive in bunches.
+    """
+
+    def __init__(self, pacer: Pacer | None, guard: Callable[[], None] | None, *, answer_s: float) -> None:
+        self._pacer = pacer
+        self._guard = guard
+        self._answer_s = answer_s
+        self.deadline = asyncio.timeout(_CONNECT_S)
+        self.sent = time.monotonic()
+
+    async def take(self) -> None:
+        """Returns when the request may leave; from then on the answer's time runs."""
+        self.deadline.reschedule(None)
+        if self._pacer is not None:
+            await self._pacer.acquire()
+        if self._guard is not None:
+            self._guard()
+        self.sent = time.monotonic()
+        self.deadline.reschedule(asyncio.get_running_loop().time() + self._answer_s)
+
+
+def _trace_turns() -> aiohttp.TraceConfig:
+    """aiohttp waits for these two hooks after it has a connection, new or old, and before it sends."""
+
+    async def take_turn(_session: object, context: Any, _connection: object) -> None:
+        await context.trace_request_ctx.take()
+
+    tracing = aiohttp.TraceConfig()
+    tracing.on_connection_create_end.append(take_turn)
+    tracing.on_connection_reuseconn.append(take_turn)
+    return tracing
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A successful answer: its ``data``, and when its last request was sent by TikTok's clock."""
@@ -86,6 +127,7 @@ class Client:
             connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, keepalive_timeout=30),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=_TIMEOUT,
+            trace_configs=[_trace_turns()],
             trust_env=False,
             read_bufsize=2**20,
             headers={"Accept-Encoding": "gzip", "User-Agent": "shopsync"},
@@ -108,11 +150,9 @@ class Client:
         called before each leaves, after the wait for its turn, and may raise.
         """
         for attempt in range(1, _ATTEMPTS + 1):
-            await pacer.acquire()
-            if guard is not None:
-                guard()
             try:
-                data, sent_at = await self._send_once(call, access)
+                turn = _Turn(pacer, guard, answer_s=_ANSWER_S)
+                data, sent_at = await self._send_once(call, access, turn)
             except RequestError as error:
                 metrics.REQUESTS.labels(access.shop_id, type(error).__name__).inc()
                 if isinstance(error, RateLimitedError):
@@ -138,12 +178,11 @@ class Client:
 
     async def ask_token(self, path: str, query: Mapping[str, str]) -> bytes:
         """The data of a token endpoint's answer. Unsigned; the query is made of secrets."""
-        envelope = await self._exchange(
-            "GET", self._auth_url.joinpath(path.lstrip("/")).with_query(query), timeout=_TOKEN_TIMEOUT
-        )
+        url = self._auth_url.joinpath(path.lstrip("/")).with_query(query)
+        envelope = await self._exchange("GET", url, _Turn(None, None, answer_s=_TOKEN_S))
         return bytes(envelope.data)
 
-    async def _send_once(self, call: Call, access: Access) -> tuple[bytes, datetime]:
+    async def _send_once(self, call: Call, access: Access, turn: _Turn) -> tuple[bytes, datetime]:
         now = self.clock.time()
         query = {**call.query, "app_key": access.keys.app_key, "timestamp": str(int(now))}
         if access.cipher is not None:
@@ -153,25 +192,27 @@ class Client:
         )
         headers = {"x-tts-access-token": access.token, "content-type": "application/json"}
         url = self._api_url.joinpath(call.path.lstrip("/")).with_query(query)
-        envelope = await self._exchange(call.method, url, headers=headers, body=call.body)
+        envelope = await self._exchange(call.method, url, turn, headers=headers, body=call.body)
         return bytes(envelope.data), datetime.fromtimestamp(now, UTC)
 
     async def _exchange(
         self,
         method: str,
         url: URL,
+        turn: _Turn,
         *,
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
-        timeout: aiohttp.ClientTimeout = _TIMEOUT,  # noqa: ASYNC109 - aiohttp's own timeouts
     ) -> Envelope:
         if self._session is None:
             raise RuntimeError("the client is used outside of its async context")
-        sent = time.monotonic()
         try:
-            async with self._session.request(
-                method, url, headers=headers, data=body, allow_redirects=False, timeout=timeout
-            ) as response:
+            async with (
+                turn.deadline,
+                self._session.request(
+                    method, url, headers=headers, data=body, allow_redirects=False, trace_request_ctx=turn
+                ) as response,
+            ):
                 content = await _read_bounded(response)
                 status, answer_headers = response.status, response.headers
         # `from None`: aiohttp's texts hold the URL, and with it tokens and signatures.
@@ -185,14 +226,14 @@ class Client:
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise RequestError(f"the answer of {url.path} was cut off ({type(error).__name__})") from None
         received = time.monotonic()
-        metrics.REQUEST_SECONDS.observe(received - sent)
+        metrics.REQUEST_SECONDS.observe(received - turn.sent)
         try:
             envelope = _open(content, status, answer_headers)
         except ClockSkewError:
-            self._learn_clock(answer_headers.get("Date"), sent=sent, received=received)
+            self._learn_clock(answer_headers.get("Date"), sent=turn.sent, received=received)
             raise
         # Only what is certainly TikTok's own answer may set the clock.
-        self._learn_clock(answer_headers.get("Date"), sent=sent, received=received)
+        self._learn_clock(answer_headers.get("Date"), sent=turn.sent, received=received)
         return envelope
 
     def _learn_clock(self, date_header: str | None, *, sent: float, received: float) -> None:

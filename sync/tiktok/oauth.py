@@ -63,7 +63,10 @@ async def exchange_code(client: Client, keys: AppKeys, code: str) -> Tokens:
         raise NeedsReauthError(
             f"A code lives 30 minutes and works once: open the consent page again for a new one ({error})"
         ) from None
-    return _read_tokens(data)
+    tokens = _read_tokens(data)
+    if not tokens.open_id:
+        raise RequestError("the token answer has no open_id, without which sellers cannot be told apart")
+    return tokens
 
 
 async def refresh_tokens(client: Client, keys: AppKeys, refresh_token: str) -> Tokens:

@@ -13,7 +13,6 @@ from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-import aiohttp
 import pytest
 from structlog.testing import capture_logs
 
@@ -178,10 +177,7 @@ async def drip(_: Seen, writer: Writer) -> None:
 
 @pytest.mark.parametrize("behave", [hang, drip])
 async def test_no_answer_is_waited_for_without_end(monkeypatch: pytest.MonkeyPatch, behave: Behave) -> None:
-    assert client_module._TIMEOUT.total
-    assert client_module._TIMEOUT.sock_read
-    assert client_module._TOKEN_TIMEOUT.total
-    monkeypatch.setattr(client_module, "_TOKEN_TIMEOUT", aiohttp.ClientTimeout(total=0.3))
+    monkeypatch.setattr(client_module, "_TOKEN_S", 0.3)
     async with connected(behave) as (client, _), asyncio.timeout(5):
         with pytest.raises(RequestError, match="in time"):
             await client.ask_token("/api/v2/token/refresh", {})
@@ -247,7 +243,7 @@ async def test_an_address_that_nobody_listens_on_is_named_without_a_secret(
 
 
 async def test_a_connection_that_never_comes_about_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "_TOKEN_TIMEOUT", aiohttp.ClientTimeout(sock_connect=0.2))
+    monkeypatch.setattr(client_module, "_CONNECT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as waiting:
         # Whoever comes after these is neither let in nor turned away.
         for _ in range(4):

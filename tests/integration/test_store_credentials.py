@@ -219,7 +219,7 @@ async def test_a_new_consent_replaces_dead_tokens_and_wakes_their_shops(
     database: Database, connection: asyncpg.Connection
 ) -> None:
     shops, credential_id = await connect(database)
-    await shops.condemn(credential_id, "gone")
+    await shops.condemn(credential_id, "gone", seen=1)
     assert {row.shop.state for row in await shops.list()} == {"needs_reauth"}
     await shops.connect("default", tokens(5), [shop(1), shop(2)], fetched_at=at(1))
     assert {row.shop.state for row in await shops.list()} == {"active"}
