@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from sync.app import App
-from sync.errors import DatabaseError, NeedsReauthError, SettingsError, SyncError
+from sync.errors import NeedsReauthError, SettingsError, SyncError
 from sync.model import AuthorizedShop, Tokens
 from sync.simulator.server import RunningSimulator
 from sync.store import pool
@@ -232,6 +232,6 @@ async def test_tokens_go_with_the_last_shop_of_a_seller(database: Database) -> N
     assert await shops.disconnect("s1")
     assert (await shops.read_credential(credential_id)).generation == 1
     assert await shops.disconnect("s2")
-    with pytest.raises(DatabaseError, match="connect it again"):
+    with pytest.raises(NeedsReauthError, match="connect it again"):
         await shops.read_credential(credential_id)
     assert not await shops.disconnect("unknown")
