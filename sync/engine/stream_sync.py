@@ -116,7 +116,11 @@ class StreamSync:
         async with asyncio.TaskGroup() as group:
             due = started + self._pace.interval_s
             while not self._round.stopping.is_set():
-                if self._live == 0 and time.monotonic() >= due and moving and self._round.unfinished:
+                if not self._queue and not self._active and self._is_passing():
+                    # Before anything is planned again: what takes longer than the interval would
+                    # be due again whenever it ends, and so never end.
+                    await self._finish_pass()
+                if self._is_at_rest() and time.monotonic() >= due and moving and self._round.unfinished:
                     # What is new comes first: it stands before history in the queue.
                     elapsed = timedelta(seconds=time.monotonic() - started)
                     newer = plan.horizon(now + elapsed, settle_s=self._pace.settle_s)
@@ -127,13 +131,19 @@ class StreamSync:
                 if self._queue and self._active < self._pace.parallel:
                     await self._start_next(group)
                 elif self._active:
-                    await self._wait(self._wake, until=due if moving and self._live == 0 else None)
-                elif self._swept is not None or self._stream.name in self._round.unfinished:
-                    await self._finish_pass()
+                    await self._wait(self._wake, until=due if moving and self._is_at_rest() else None)
                 elif moving and self._round.unfinished:
                     await self._wait(self._round.changed, until=due)
                 else:
                     break
+
+    def _is_passing(self) -> bool:
+        """True while a sweep, or the first reading of all that was asked for, is not noted as over."""
+        return self._swept is not None or self._stream.name in self._round.unfinished
+
+    def _is_at_rest(self) -> bool:
+        """True when nothing of the newest plan is left, and no sweep is half done."""
+        return self._live == 0 and self._swept is None
 
     async def _wait_for_parent(self) -> None:
         slicing = self._stream.slicing

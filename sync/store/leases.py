@@ -24,6 +24,8 @@ _RENEW_EVERY_S = 8.0
 # Requests stop this long before the lease ends, so that the last one is answered before another
 # process may send its first.
 _RESERVE_S = 10.0
+# Somebody may keep a row of the leases locked, and meanwhile other shops want their turn here.
+_LOCK_TIMEOUT = "3s"
 
 
 @dataclass(slots=True)
@@ -83,9 +85,12 @@ class LeaseKeeper:
         async with self._turn:
             with named_losses(self._url):
                 connection = await self._connect()
-                row = await connection.fetchrow(
-                    query("acquire_lease"), shop_id, self.owner, self._holder, _LIFE_S, timeout=10
-                )
+                try:
+                    row = await connection.fetchrow(
+                        query("acquire_lease"), shop_id, self.owner, self._holder, _LIFE_S, timeout=10
+                    )
+                except asyncpg.LockNotAvailableError:
+                    return None  # Whoever has it locked has it, if only for a last page.
         if row is None:
             return None
         lease = Lease(
@@ -120,7 +125,9 @@ class LeaseKeeper:
         if self._connection is None or self._connection.is_closed():
             with named_losses(self._url):
                 self._connection = await asyncpg.connect(
-                    self._url, timeout=10, server_settings={"application_name": "shopsync leases"}
+                    self._url,
+                    timeout=10,
+                    server_settings={"application_name": "shopsync leases", "lock_timeout": _LOCK_TIMEOUT},
                 )
             self._connection.add_termination_listener(self._lose_all)
         return self._connection
