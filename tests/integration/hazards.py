@@ -1,4 +1,4 @@
-"""What the tests of hazards share: rounds of a fleet, and ways to wait until a process stands where it must."""
+"""What the tests of hazards share: rounds of a fleet, and ways to wait for a state of affairs."""
 
 from __future__ import annotations
 

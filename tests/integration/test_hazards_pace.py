@@ -36,8 +36,7 @@ async def pages_under_way(url: str, lease: Lease) -> AsyncIterator[list[int]]:
         connections = [await asyncpg.connect(url) for _ in range(4)]
         under_way: list[Any] = []
         try:
-            for connection in connections[1:]:
-                under_way.append(await _begin_page(connection, lease))
+            under_way += [await _begin_page(connection, lease) for connection in connections[1:]]
             while not stop.is_set():
                 turn = written[0] % len(connections)
                 under_way.append(await _begin_page(connections[turn], lease))
