@@ -84,7 +84,9 @@ async def test_taking_a_lease_over_waits_for_the_page_that_is_under_way(
     async with LeaseKeeper(database_url) as slow, LeaseKeeper(database_url) as late:
         lease = await hold(slow)
         under_way = await _begin_page(writer, lease)
-        await connection.execute("UPDATE sync.leases SET expires_at = now() - interval '1 second'")
+        # Nobody's page may stand in the way of a mere change of the time, or this would wait for ever.
+        late_by_a_second = "UPDATE sync.leases SET expires_at = now() - interval '1 second'"
+        await connection.execute(late_by_a_second, timeout=5)
         taking = asyncio.create_task(late.acquire(SHOP))
         await wait_until_true(connection, WAITS_FOR_A_LOCK)
         assert not taking.done()
