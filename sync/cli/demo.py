@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.live import Live
 
 from sync.app import App, open_app
-from sync.cli.state import run, run_until_signal
+from sync.cli.state import Interrupted, results_console, run, run_until_signal
 from sync.cli.summary import differences, live_panel, print_summary
 from sync.cli.syncing import serve_daemon, sync_shops
 from sync.engine.requests import SyncRequest
@@ -55,11 +55,17 @@ def demo(
     Needs no account, no database and no network. Everything it makes is gone when it ends.
     """
     set_up_logging(level="error", log_format="auto")
-    run(run_until_signal(lambda stopping: _demo(stopping, ends_itself=exit_)))
+    shown = asyncio.Event()
+    try:
+        run(run_until_signal(lambda stopping: _demo(stopping, shown, ends_itself=exit_)))
+    except Interrupted:
+        if not shown.is_set():
+            raise
+        # Ctrl-C is how a demo that has shown everything is left.
 
 
-async def _demo(stopping: asyncio.Event, *, ends_itself: bool) -> None:
-    console = Console(highlight=False)
+async def _demo(stopping: asyncio.Event, shown: asyncio.Event, *, ends_itself: bool) -> None:
+    console = results_console()
     console.print(
         "[bold]shopsync demo[/bold]  a simulated TikTok Shop, an embedded PostgreSQL, nothing else\n"
     )
@@ -82,7 +88,9 @@ async def _demo(stopping: asyncio.Event, *, ends_itself: bool) -> None:
         backfill_s = time.monotonic() - started
         if stopping.is_set():
             return
-        await _go_live(opened, simulator, console, stopping, ends_itself=ends_itself, backfill_s=backfill_s)
+        await _go_live(
+            opened, simulator, console, stopping, shown, ends_itself=ends_itself, backfill_s=backfill_s
+        )
 
 
 async def _connect(opened: App, simulator: RunningSimulator, console: Console) -> None:
@@ -108,6 +116,7 @@ async def _go_live(
     simulator: RunningSimulator,
     console: Console,
     stopping: asyncio.Event,
+    shown: asyncio.Event,
     *,
     ends_itself: bool,
     backfill_s: float,
@@ -144,6 +153,7 @@ async def _go_live(
             )
         if not ends_itself:
             await simulator.simulation.mutator.set_rate(_MUTATIONS_PER_S)
+            shown.set()
             await stopping.wait()
     finally:
         daemon_stop.set()
