@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from sync.errors import ShopState
 
@@ -137,10 +137,6 @@ class AuthorizedShop:
 def epoch(moment: datetime) -> int:
     """Whole seconds since 1970: TikTok's way to write times."""
     return int(moment.timestamp())
-
-
-def from_epoch(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
 
 
 def whole_second(moment: datetime) -> datetime:

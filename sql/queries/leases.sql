@@ -39,10 +39,6 @@ UPDATE sync.leases SET expires_at = '-infinity' WHERE shop_id = $1 AND owner = $
 SELECT 1 FROM sync.leases WHERE shop_id = $1 AND owner = $2 AND epoch = $3 AND expires_at > now()
    FOR KEY SHARE;
 
--- name: lease_holder
--- $1 shop_id. Who holds the lease now, for people.
-SELECT holder, expires_at FROM sync.leases WHERE shop_id = $1 AND expires_at > now();
-
 -- name: revoke_lease
 -- $1 shop_id. Whoever holds the lease is fenced off at its next write.
 UPDATE sync.leases SET epoch = epoch + 1, expires_at = '-infinity' WHERE shop_id = $1;

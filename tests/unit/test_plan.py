@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sync.engine.plan import LEAF_ROWS, cut, horizon, is_too_big, settled_until
-from sync.model import Window, epoch, from_epoch, whole_second
+from sync.model import Window, epoch, whole_second
 
 T0 = datetime(2020, 1, 1, tzinfo=UTC)
 WINDOWS = st.builds(
@@ -20,6 +20,12 @@ WINDOWS = st.builds(
     st.integers(0, 10**8),
     st.integers(1, 10**9) | st.integers(1, 100),
 )
+
+
+def from_epoch(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
 MOMENTS = st.builds(from_epoch, st.floats(946_684_800, 4_102_444_800))
 TOTALS = st.none() | st.integers(0, 10**9) | st.integers(0, 3 * LEAF_ROWS)
 
