@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,6 +22,28 @@ log = structlog.get_logger(__name__)
 
 TICK_S = 5
 _STOP_S = 18.0
+
+
+@contextmanager
+def ringing(bell: asyncio.Event, *, every_s: float) -> Iterator[None]:
+    """Sets ``bell`` at once and then every ``every_s`` seconds, for as long as the block runs."""
+
+    async def ring() -> None:
+        bell.set()
+
+    scheduler = AsyncIOScheduler(
+        timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
+    )
+    scheduler.add_listener(_note_scheduler_event, EVENT_JOB_ERROR | EVENT_JOB_MISSED)
+    scheduler.add_job(ring, "interval", seconds=every_s, next_run_time=datetime.now(UTC))
+    scheduler.start()
+    try:
+        yield
+    finally:
+        # Shutting down cancels what was handed to the loop and has not begun, and logs it as an
+        # error. A paused scheduler hands over nothing more, and the loop takes turns in order.
+        scheduler.pause()
+        scheduler.shutdown(wait=False)
 
 
 class LocalJobs:
@@ -51,27 +75,17 @@ class LocalJobs:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Returns after ``stopping`` is set and every sync under way has ended or was cut short."""
-        scheduler = AsyncIOScheduler(
-            timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
-        )
-        scheduler.add_listener(_note_scheduler_event, EVENT_JOB_ERROR | EVENT_JOB_MISSED)
-        scheduler.add_job(self._wake, "interval", seconds=self._tick_s, next_run_time=datetime.now(UTC))
-        scheduler.start()
         watch = asyncio.create_task(self._wake_on(stopping))
         try:
-            while not stopping.is_set():
-                await self._ring.wait()
-                self._ring.clear()
-                if not stopping.is_set():
-                    await self._start_due()
+            with ringing(self._ring, every_s=self._tick_s):
+                while not stopping.is_set():
+                    await self._ring.wait()
+                    self._ring.clear()
+                    if not stopping.is_set():
+                        await self._start_due()
             await self._end_tasks()
         finally:
             watch.cancel()
-            # Only now: shutting the scheduler down first would cancel what it started.
-            scheduler.shutdown(wait=False)
-
-    async def _wake(self) -> None:
-        self._ring.set()
 
     async def _wake_on(self, stopping: asyncio.Event) -> None:
         await stopping.wait()
