@@ -23,6 +23,8 @@ from sync.store.embedded import start_server
 from sync.store.migrations import migrate_database
 from tests.support import execute, with_database
 
+pytest.register_assert_rewrite("tests.acceptance.processes")
+
 StartSimulator = Callable[..., Awaitable[RunningSimulator]]
 
 

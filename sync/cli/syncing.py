@@ -200,7 +200,6 @@ async def serve_daemon(
     jobs = LocalJobs(
         fleet=opened.fleet,
         cursors=opened.store.cursors,
-        tokens=opened.tokens,
         streams=tuple(STREAMS),
         most_at_once=opened.settings.parallel_shops,
         **({} if tick_s is None else {"tick_s": tick_s}),

@@ -14,7 +14,6 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from sync.engine.fleet import Fleet
 from sync.engine.requests import SyncRequest
-from sync.engine.tokens import TokenSource
 from sync.errors import DatabaseError, SyncError
 from sync.store.cursors import Cursors
 
@@ -58,14 +57,12 @@ class LocalJobs:
         *,
         fleet: Fleet,
         cursors: Cursors,
-        tokens: TokenSource,
         streams: tuple[str, ...],
         tick_s: float = TICK_S,
         most_at_once: int,
     ) -> None:
         self._fleet = fleet
         self._cursors = cursors
-        self._tokens = tokens
         self._streams = streams
         self._tick_s = tick_s
         self._most_at_once = most_at_once
@@ -83,9 +80,12 @@ class LocalJobs:
                     self._ring.clear()
                     if not stopping.is_set():
                         await self._start_due()
-            await self._end_tasks()
+            await self._fleet.stop()
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=_STOP_S)
         finally:
             watch.cancel()
+            await self._cut_short()
 
     async def _wake_on(self, stopping: asyncio.Event) -> None:
         await stopping.wait()
@@ -119,14 +119,12 @@ class LocalJobs:
             # The outermost loop of a shop: a fault of ours must not stop the other shops.
             log.exception("sync_crashed", shop_id=request.shop_id)
 
-    async def _end_tasks(self) -> None:
-        await self._fleet.stop()
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=_STOP_S)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
-        await self._tokens.drain()
+    async def _cut_short(self) -> None:
+        """No sync is left, whatever ended the daemon: the connections they use close next."""
+        left = tuple(self._tasks)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
 
 def _note_scheduler_event(event: Any) -> None:

@@ -135,7 +135,7 @@ def assert_discreet(text: str) -> None:
     assert _SECRET_FORM.findall(text) == []
     assert "Traceback" not in text
     crashes = [line for line in text.splitlines() if '"exception"' in line and '"level": "error"' in line]
-    assert crashes == []
+    assert crashes == [], "\n".join(crashes)
 
 
 def with_password(url: str) -> str:
