@@ -70,7 +70,7 @@ class TokenSource:
         if task is None:
             task = asyncio.create_task(self._renew(credential_id, seen), name="token refresh")
             self._refreshing[credential_id] = task
-            task.add_done_callback(lambda _: self._refreshing.pop(credential_id, None))
+            task.add_done_callback(lambda ended: self._end_refresh(credential_id, ended))
         # Shielded: a caller that is cancelled must not lose the pair that is on its way.
         return await asyncio.shield(task)
 
@@ -82,6 +82,11 @@ class TokenSource:
         """Refreshes under way have ended, or had their time; called before the connections close."""
         if self._refreshing:
             await asyncio.wait(self._refreshing.values(), timeout=_DRAIN_S)
+
+    def _end_refresh(self, credential_id: int, task: asyncio.Task[Credential]) -> None:
+        self._refreshing.pop(credential_id, None)
+        if not task.cancelled():
+            task.exception()  # Seen: whoever asked may have been cancelled and not hear of it.
 
     async def _renew(self, credential_id: int, seen: int) -> Credential:
         try:

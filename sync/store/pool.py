@@ -92,8 +92,15 @@ class Database:
         if self._pool is None:
             raise RuntimeError("the database is used outside of its async context")
         with named_losses(self.url):
-            async with self._pool.acquire(timeout=_ACQUIRE_TIMEOUT_S) as connection:
+            connection = await self._pool.acquire(timeout=_ACQUIRE_TIMEOUT_S)
+            try:
                 yield connection
+            finally:
+                release = asyncio.ensure_future(self._pool.release(connection))
+                # A user that is cancelled meanwhile hears no more of it, and its failure then is
+                # nobody's: the pool drops what broke.
+                release.add_done_callback(_mark_seen)
+                await asyncio.shield(release)
 
     async def run(self, name: str, *values: Any) -> None:
         """The named statement has run, its result ignored."""
@@ -126,6 +133,11 @@ class Database:
                 log.warning("transaction_retried", attempt=attempt, reason=str(error))
                 await asyncio.sleep(0.1 * 2**attempt)
         raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _mark_seen(task: asyncio.Future[Any]) -> None:
+    if not task.cancelled():
+        task.exception()
 
 
 @contextmanager

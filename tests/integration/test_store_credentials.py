@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
+from typing import Any
 
 import asyncpg
 import pytest
@@ -110,6 +112,23 @@ async def test_a_caller_that_is_cancelled_does_not_lose_the_new_pair(
     await app.tokens.drain()
     assert await connection.fetchval("SELECT max(generation) FROM sync.credentials") == seen + 1
     assert (await app.tokens.current(credential_id)).generation == seen + 1
+
+
+async def test_a_refresh_that_fails_after_its_caller_was_cancelled_is_no_stray_error(
+    app: App, simulator: RunningSimulator, connection: asyncpg.Connection
+) -> None:
+    strays: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: strays.append(context))
+    row = await connection.fetchrow("SELECT credential_id, open_id FROM sync.credentials LIMIT 1")
+    simulator.simulation.accounts.revoke(row["open_id"])
+    caller = asyncio.create_task(app.tokens.renew(row["credential_id"], seen=1))
+    await asyncio.sleep(0)
+    caller.cancel()
+    await app.tokens.drain()
+    gc.collect()
+    condemned = "SELECT needs_reauth IS NOT NULL FROM sync.credentials WHERE credential_id = $1"
+    assert await connection.fetchval(condemned, row["credential_id"])
+    assert strays == []
 
 
 async def test_a_refused_refresh_parks_the_shops_of_that_seller_only(
