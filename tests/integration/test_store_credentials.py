@@ -125,6 +125,7 @@ async def test_a_refresh_that_fails_after_its_caller_was_cancelled_is_no_stray_e
     await asyncio.sleep(0)
     caller.cancel()
     await app.tokens.drain()
+    del caller  # Its frames would keep the refresh alive, and only what is dead is told on.
     gc.collect()
     condemned = "SELECT needs_reauth IS NOT NULL FROM sync.credentials WHERE credential_id = $1"
     assert await connection.fetchval(condemned, row["credential_id"])
