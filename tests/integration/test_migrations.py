@@ -16,7 +16,10 @@ from tests.support import execute, with_database
 
 FIRST = "CREATE TABLE public.one (a int); INSERT INTO public.one VALUES (1);"
 SLOW = "CREATE TABLE public.two (a int); SELECT pg_sleep(60); INSERT INTO public.two VALUES (2);"
-SLEEPING = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE state = 'active' AND wait_event = 'PgSleep')"
+SLEEPERS = (
+    "FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' AND wait_event = 'PgSleep'"
+)
+SLEEPING = f"SELECT EXISTS (SELECT {SLEEPERS})"
 
 
 def write(folder: Path, **scripts: str) -> list[Script]:
@@ -89,7 +92,7 @@ async def test_a_process_killed_in_the_middle_leaves_whole_migrations_only(
     assert await noted(empty) == ["0001_first"]
     assert await empty.fetchval("SELECT to_regclass('public.two')") is None
     # The killed process's backend still sleeps and holds the lock: others wait for it, then go on.
-    await empty.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'")
+    await empty.execute(f"SELECT pg_terminate_backend(pid) {SLEEPERS}")
     scripts = write(tmp_path, m0002_slow=SLOW.replace("60", "0"))
     assert await migrate(empty, migrations=scripts, views=[]) == ["0002_slow"]
     assert await empty.fetchval("SELECT a FROM public.two") == 2

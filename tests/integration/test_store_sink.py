@@ -17,6 +17,7 @@ from sync.store.leases import Lease, LeaseKeeper
 from sync.store.pool import Database
 from sync.store.runs import Runs
 from sync.store.sink import Sink
+from tests.integration.hazards import WAITS_FOR_A_LOCK
 from tests.integration.store_probe import ORDERS, WAREHOUSES, at, closing, hold, order, page
 
 # Refused in every mode: the key does not fit into an index.
@@ -210,8 +211,7 @@ async def test_a_write_whose_connection_is_killed_in_the_middle_is_repeated_whol
         killed = 0
         async with asyncio.timeout(20):
             while not killed:
-                waiting = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'shopsync'"
-                if await connection.fetchval(waiting + " AND wait_event_type = 'Lock')"):
+                if await connection.fetchval(WAITS_FOR_A_LOCK):
                     killed = await kill_writers(connection)
                 await asyncio.sleep(0.01)
         assert await ids(connection) == ["1"]

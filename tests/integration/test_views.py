@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -14,7 +15,6 @@ from tests.integration.mapping import SHOP, Copy, Json, at
 
 pytest_plugins = ("tests.integration.mapping_fixtures",)
 
-READER = "shopsync_test_reader"
 NOON = int(datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp())
 
 
@@ -53,16 +53,18 @@ async def add_shop(copy: Copy, timezone: str | None = "Europe/Berlin") -> None:
 async def reader(copy: Copy) -> AsyncIterator[Copy]:
     """The session as a role that was granted tiktok and bi, and nothing else."""
     run = copy.connection.execute
-    await run(f"CREATE ROLE {READER}")
+    # Roles are of the whole server, and other tests run on it at the same time.
+    role = f"shopsync_reader_{uuid.uuid4().hex[:12]}"
+    await run(f"CREATE ROLE {role}")
     try:
-        await run(f"GRANT USAGE ON SCHEMA tiktok, bi TO {READER}")
-        await run(f"GRANT SELECT ON ALL TABLES IN SCHEMA tiktok, bi TO {READER}")
-        await run(f"SET ROLE {READER}")
+        await run(f"GRANT USAGE ON SCHEMA tiktok, bi TO {role}")
+        await run(f"GRANT SELECT ON ALL TABLES IN SCHEMA tiktok, bi TO {role}")
+        await run(f"SET ROLE {role}")
         yield copy
     finally:
         await run("RESET ROLE")
-        await run(f"DROP OWNED BY {READER}")
-        await run(f"DROP ROLE {READER}")
+        await run(f"DROP OWNED BY {role}")
+        await run(f"DROP ROLE {role}")
 
 
 async def test_a_day_sums_the_units_of_its_paid_orders(copy: Copy) -> None:
