@@ -26,6 +26,8 @@ _PIPE_WIDTH = 200
 # Service managers kill after 30 s, and promise their operators less.
 _CANCEL_AFTER_S = 20.0
 _EXIT_AFTER_S = 23.0
+# Who signals twice wants out; this is enough to give leases back when Postgres answers.
+_EXIT_AFTER_SECOND_S = 8.0
 
 
 class Interrupted(BaseException):
@@ -67,9 +69,9 @@ def run(work: Coroutine[Any, Any, _T]) -> _T:
 async def run_until_signal(work: Callable[[asyncio.Event], Awaitable[_T]], *, forced_code: int = 1) -> _T:
     """The result of ``work``, which is handed an event that SIGTERM, SIGHUP or Ctrl-C sets.
 
-    A second signal ends the work where it is. Ctrl-C raises Interrupted once the work has ended. A
-    work that does not end in time is cancelled, and if even that hangs (a frozen Postgres can do
-    that to a driver) the process exits with ``forced_code``: nothing is half written anywhere.
+    A second signal cancels the work. Ctrl-C raises Interrupted once the work has ended. A work that
+    does not end in time is cancelled, and if even that hangs (a frozen Postgres can do that to a
+    driver) the process exits where it stands: nothing is half written anywhere.
     """
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
@@ -81,12 +83,10 @@ async def run_until_signal(work: Callable[[asyncio.Event], Awaitable[_T]], *, fo
         stopping.set()
         if len(received) > 1:
             task.cancel()
+            _exit_in(_EXIT_AFTER_SECOND_S, 128 + number)
             return
-        code = 128 + signal.SIGINT if number == signal.SIGINT else forced_code
         loop.call_later(_CANCEL_AFTER_S, task.cancel)
-        killer = threading.Timer(_EXIT_AFTER_S, os._exit, [code])
-        killer.daemon = True
-        killer.start()
+        _exit_in(_EXIT_AFTER_S, 128 + number if number == signal.SIGINT else forced_code)
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         with suppress(NotImplementedError):  # Windows has no signals in its loop.
@@ -107,6 +107,13 @@ async def run_until_signal(work: Callable[[asyncio.Event], Awaitable[_T]], *, fo
     if signal.SIGINT in received:
         raise Interrupted(130)
     return result
+
+
+def _exit_in(seconds: float, code: int) -> None:
+    """Ends the process then, unless it has ended; a thread, for the loop itself may hang."""
+    killer = threading.Timer(seconds, os._exit, [code])
+    killer.daemon = True
+    killer.start()
 
 
 def read_moment(text: str | None, option: str) -> datetime | None:

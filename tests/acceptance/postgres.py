@@ -7,11 +7,13 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+
+import psutil
 
 from tests.support import execute, with_database
 
@@ -28,6 +30,19 @@ class OwnPostgres:
         with suppress(FileNotFoundError, ProcessLookupError):
             pid = int((self.directory / "postmaster.pid").read_text().split()[0])
             os.kill(pid, signal.SIGQUIT)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Connections stay open and nothing answers, as behind a dead link."""
+        main = psutil.Process(int((self.directory / "postmaster.pid").read_text().split()[0]))
+        stopped = [main, *main.children()]
+        for process in stopped:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in stopped:
+                process.resume()
 
 
 @asynccontextmanager

@@ -125,3 +125,28 @@ async def test_sigterm_ends_a_daemon_whose_postgres_is_gone(
         assert (await daemon.finish(within_s=_ENDS_WITHIN_S)).code == 0
     finally:
         await bench.close()
+
+
+@pytest.mark.parametrize("command", ["run", "backfill"])
+async def test_a_second_signal_does_not_wait_for_a_frozen_postgres(
+    tmp_path: Path, postgres: OwnPostgres, simulator: RunningSimulator, command: str
+) -> None:
+    await connect_sellers(postgres.url, simulator.url)
+    bench = Bench(tmp_path, bench_environment(postgres.url, simulator.url))
+    simulator.change_options(latency_s=0.3)
+    try:
+        process = await bench.start(command)
+
+        async def reads() -> bool:
+            return simulator.simulation.meter.requests > 10
+
+        await until(reads, "the shops are being read")
+        with postgres.frozen():
+            # Two of a kind could reach it as one, and these two in either order.
+            process.send(signal.SIGINT)
+            process.send(signal.SIGTERM)
+            # Less than a single signal's grace.
+            ended = await process.finish(within_s=15)
+        assert ended.code in (128 + signal.SIGINT, 128 + signal.SIGTERM)
+    finally:
+        await bench.close()
