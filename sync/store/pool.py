@@ -96,11 +96,10 @@ class Database:
             try:
                 yield connection
             finally:
+                # A failure to give back is nobody's: the work is done, and the pool drops what broke.
                 release = asyncio.ensure_future(self._pool.release(connection))
-                # A user that is cancelled meanwhile hears no more of it, and its failure then is
-                # nobody's: the pool drops what broke.
                 release.add_done_callback(_mark_seen)
-                await asyncio.shield(release)
+                await asyncio.wait({release})
 
     async def run(self, name: str, *values: Any) -> None:
         """The named statement has run, its result ignored."""
