@@ -29,8 +29,8 @@ def with_database(url: str, name: str) -> str:
     return urlunsplit(parts._replace(path=f"/{name}"))
 
 
-def make_settings(database_url: str, simulator: RunningSimulator, **changes: Any) -> Settings:
-    """Settings of a worker that syncs from the simulator into the database."""
+def simulator_settings(simulator: RunningSimulator, **changes: Any) -> Settings:
+    """Settings of a worker that syncs from the simulator into a database of its own."""
     settings = load_settings(
         overrides={
             "api_url": simulator.url,
@@ -39,12 +39,13 @@ def make_settings(database_url: str, simulator: RunningSimulator, **changes: Any
             **changes,
         }
     )
-    return settings.model_copy(
-        update={
-            "database_url": SecretStr(database_url),
-            "encryption_key": SecretStr(ENCRYPTION_KEY),
-            "app_secret": SecretStr(simulator.options.app_secret),
-        }
+    return settings.model_copy(update={"app_secret": SecretStr(simulator.options.app_secret)})
+
+
+def make_settings(database_url: str, simulator: RunningSimulator, **changes: Any) -> Settings:
+    """The same, into the database."""
+    return simulator_settings(simulator, **changes).model_copy(
+        update={"database_url": SecretStr(database_url), "encryption_key": SecretStr(ENCRYPTION_KEY)}
     )
 
 

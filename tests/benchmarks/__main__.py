@@ -16,10 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 
 import asyncpg
-from pydantic import SecretStr
 from rich.console import Console
 from rich.table import Table
 
@@ -27,10 +25,10 @@ from sync.app import App, open_app
 from sync.engine.fleet import new_report
 from sync.engine.requests import SyncRequest
 from sync.log import set_up_logging
-from sync.settings import Settings, load_settings
 from sync.simulator.options import SimulatorOptions
 from sync.simulator.server import RunningSimulator, serve
 from sync.simulator.world import build_world
+from tests.support import simulator_settings
 
 _TABLES = ("orders", "order_line_items")
 Result = tuple[str, float, int, int]
@@ -53,7 +51,8 @@ async def main(orders: int) -> None:
         limit = 0 if latency_s == 0 else 50
         simulator = await serve(world, options=SimulatorOptions(latency_s=latency_s, limit_per_s=limit))
         with tempfile.TemporaryDirectory() as folder:
-            async with open_app(_settings(Path(folder), simulator, limit)) as app:
+            settings = simulator_settings(simulator, data_dir=folder, requests_per_second=limit or 1000)
+            async with open_app(settings) as app:
                 for consent in simulator.simulation.accounts.consents.values():
                     await app.onboarding.connect(next(iter(consent.codes)), app="default")
                 results.append(await _measure(f"backfill, {latency_s} s latency", app, simulator))
@@ -63,19 +62,6 @@ async def main(orders: int) -> None:
                     results.insert(0, await _measure_floor(app.store.url, orders))
         await simulator.close()
     _print(results)
-
-
-def _settings(folder: Path, simulator: RunningSimulator, limit: int) -> Settings:
-    settings = load_settings(
-        overrides={
-            "data_dir": str(folder),
-            "api_url": simulator.url,
-            "auth_url": simulator.url,
-            "app_key": simulator.options.app_key,
-            "requests_per_second": limit or 1000,
-        }
-    )
-    return settings.model_copy(update={"app_secret": SecretStr(simulator.options.app_secret)})
 
 
 async def _measure(name: str, app: App, simulator: RunningSimulator) -> Result:
