@@ -16,7 +16,8 @@ from sync.engine.walk import Step, Walk
 from sync.errors import BadRequestError, PageTokenError, SliceError, SliceTooBigError
 from sync.model import Batch, Page, Slice, Tally, Whole, Window
 from sync.store.leases import Lease
-from sync.store.sink import Closing, Sink, Target
+from sync.store.ledger import Closing
+from sync.store.sink import Sink, Target
 from sync.streams.base import Body, ParentKeys, Stream, TimeWindows, WholeList
 
 log = structlog.get_logger(__name__)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 import asyncpg
@@ -17,8 +17,9 @@ import structlog
 
 from sync import metrics
 from sync.errors import FencedOutError
-from sync.model import Batch, Page, Record, Slice, Tally, Window
+from sync.model import Page, Record, Tally
 from sync.store.leases import Lease
+from sync.store.ledger import Closing, close_slice
 from sync.store.pool import Database
 from sync.store.queries import query
 
@@ -46,23 +47,6 @@ class Target:
     divisible: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Closing:
-    """What is known of a slice when its last page is written."""
-
-    run_id: int
-    slice_: Slice
-    verdict: str
-    started_at: datetime
-    settled_until: datetime
-    first_total: int | None = None
-    last_total: int | None = None
-    distinct_ids: int = 0
-    walks: int = 1
-    tally: Tally = field(default_factory=Tally)
-    covers: bool = True
-
-
 class Sink:
     """Writes pages of every stream."""
 
@@ -87,7 +71,7 @@ class Sink:
             if page is not None and page.records:
                 tally = await self._store(connection, target, lease, page)
             if closing is not None:
-                await _close(connection, target.stream, shop_id, closing, tally)
+                await close_slice(connection, target.stream, shop_id, closing, tally)
             return tally
 
         tally = await self._database.transact(work)
@@ -247,41 +231,6 @@ async def _hold(connection: asyncpg.Connection, lease: Lease) -> None:
     if held is None:
         lease.lost.set()
         raise FencedOutError(f"the lease of shop {lease.shop_id} was taken over")
-
-
-async def _close(
-    connection: asyncpg.Connection, stream: str, shop_id: str, closing: Closing, tally: Tally
-) -> None:
-    slice_ = closing.slice_
-    if closing.covers and isinstance(slice_, Window):
-        await connection.execute(
-            query("cover"), shop_id, stream, slice_.since, slice_.until, closing.settled_until
-        )
-    total = Tally()
-    total.add(closing.tally)
-    total.add(tally)
-    await connection.execute(
-        query("record_slice"),
-        closing.run_id,
-        shop_id,
-        stream,
-        slice_.since if isinstance(slice_, Window) else None,
-        slice_.until if isinstance(slice_, Window) else None,
-        len(slice_.keys) if isinstance(slice_, Batch) else None,
-        closing.verdict,
-        closing.first_total,
-        closing.last_total,
-        closing.distinct_ids,
-        closing.walks,
-        total.requests,
-        total.fetched,
-        total.inserted,
-        total.updated,
-        total.stale,
-        total.unchanged,
-        total.rejected,
-        closing.started_at,
-    )
 
 
 def _reason(error: BaseException) -> str:

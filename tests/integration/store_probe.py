@@ -15,7 +15,8 @@ from typing import Any
 
 from sync.model import Page, Record, Window
 from sync.store.leases import Lease, LeaseKeeper
-from sync.store.sink import Closing, Target
+from sync.store.ledger import Closing
+from sync.store.sink import Target
 
 ROOT = Path(__file__).parents[2]
 SHOP = "7000714532876273420"
