@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
 
 import aiohttp
 import structlog
@@ -23,6 +22,7 @@ from sync.tiktok.codes import SUCCESS, classify
 from sync.tiktok.envelope import Envelope, read_envelope
 from sync.tiktok.limiter import Pacer
 from sync.tiktok.signing import sign_request
+from sync.tiktok.turn import PLAIN, Priority, Turn, trace_turns
 
 log = structlog.get_logger(__name__)
 
@@ -30,9 +30,8 @@ _ATTEMPTS = 6
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 20.0
 _MAX_BODY_BYTES = 64 * 1024 * 1024
-# No total here: waiting for the pacer is no fault of the server. _Turn bounds the rest.
+# No total here: waiting for the pacer is no fault of the server. Turn bounds the rest.
 _TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=5, sock_read=30)
-_CONNECT_S = 15.0
 _ANSWER_S = 60.0
 _TOKEN_S = 10.0
 
@@ -65,43 +64,6 @@ class Access:
     shop_id: str = ""
 
 
-class _Turn:
-    """One request's wait for its pacer, once it has a connection and before it leaves on it.
-
-    Waiting before that would be wrong: names are resolved and connections made at their own
-    speed, and requests that were let go one by one would arrive in bunches.
-    """
-
-    def __init__(self, pacer: Pacer | None, guard: Callable[[], None] | None, *, answer_s: float) -> None:
-        self._pacer = pacer
-        self._guard = guard
-        self._answer_s = answer_s
-        self.deadline = asyncio.timeout(_CONNECT_S)
-        self.sent = time.monotonic()
-
-    async def take(self) -> None:
-        """Returns when the request may leave; from then on the answer's time runs."""
-        self.deadline.reschedule(None)
-        if self._pacer is not None:
-            await self._pacer.acquire()
-        if self._guard is not None:
-            self._guard()
-        self.sent = time.monotonic()
-        self.deadline.reschedule(asyncio.get_running_loop().time() + self._answer_s)
-
-
-def _trace_turns() -> aiohttp.TraceConfig:
-    """aiohttp waits for these two hooks after it has a connection, new or old, and before it sends."""
-
-    async def take_turn(_session: object, context: Any, _connection: object) -> None:
-        await context.trace_request_ctx.take()
-
-    tracing = aiohttp.TraceConfig()
-    tracing.on_connection_create_end.append(take_turn)
-    tracing.on_connection_reuseconn.append(take_turn)
-    return tracing
-
-
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A successful answer: its ``data``, and when its last request was sent by TikTok's clock."""
@@ -127,7 +89,7 @@ class Client:
             connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, keepalive_timeout=30),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=_TIMEOUT,
-            trace_configs=[_trace_turns()],
+            trace_configs=[trace_turns()],
             trust_env=False,
             read_bufsize=2**20,
             headers={"Accept-Encoding": "gzip", "User-Agent": "shopsync"},
@@ -142,7 +104,13 @@ class Client:
             await self._session.close()
 
     async def send(
-        self, call: Call, access: Access, *, pacer: Pacer, guard: Callable[[], None] | None = None
+        self,
+        call: Call,
+        access: Access,
+        *,
+        pacer: Pacer,
+        guard: Callable[[], None] | None = None,
+        priority: Priority = PLAIN,
     ) -> Answer:
         """The answer's data. Raises the error class of the scope that TikTok's code stands for.
 
@@ -151,7 +119,7 @@ class Client:
         """
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                turn = _Turn(pacer, guard, answer_s=_ANSWER_S)
+                turn = Turn(pacer, guard, answer_s=_ANSWER_S, priority=priority)
                 data, sent_at = await self._send_once(call, access, turn)
             except RequestError as error:
                 metrics.REQUESTS.labels(access.shop_id, type(error).__name__).inc()
@@ -179,10 +147,10 @@ class Client:
     async def ask_token(self, path: str, query: Mapping[str, str]) -> bytes:
         """The data of a token endpoint's answer. Unsigned; the query is made of secrets."""
         url = self._auth_url.joinpath(path.lstrip("/")).with_query(query)
-        envelope = await self._exchange("GET", url, _Turn(None, None, answer_s=_TOKEN_S))
+        envelope = await self._exchange("GET", url, Turn(None, None, answer_s=_TOKEN_S))
         return bytes(envelope.data)
 
-    async def _send_once(self, call: Call, access: Access, turn: _Turn) -> tuple[bytes, datetime]:
+    async def _send_once(self, call: Call, access: Access, turn: Turn) -> tuple[bytes, datetime]:
         now = self.clock.time()
         query = {**call.query, "app_key": access.keys.app_key, "timestamp": str(int(now))}
         if access.cipher is not None:
@@ -199,7 +167,7 @@ class Client:
         self,
         method: str,
         url: URL,
-        turn: _Turn,
+        turn: Turn,
         *,
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,

@@ -13,6 +13,8 @@ import time
 
 from aiolimiter import AsyncLimiter
 
+from sync.turns import Turns
+
 _BURST = 1.25
 # Seconds by which two requests may come closer to each other on their way to the server.
 _JITTER_S = 0.011
@@ -24,47 +26,58 @@ _LOWEST_SHARE = 0.02
 _DEFAULT_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 60.0
 _ONE_REFUSAL_S = 1.0
+# Refusals at rates so close to each other speak of a limit; farther apart, of bad luck.
+_SAME_RATE = 0.15
+_BELOW_REFUSED = 0.95
+_PROBE_EVERY_S = 120.0
+_PROBE_STEP = 1.05
 
 
 class Pacer:
-    """Lets requests go one by one, never more than ``limit`` in any second at the server."""
+    """Lets requests go one by one, never more than ``limit`` in any second at the server.
 
-    def __init__(self, limit: float) -> None:
-        self._ceiling = (limit + 1 - _BURST - _MARGIN) / (1 + _JITTER_S)
+    ``learned_rate`` is what the shop was found to be allowed where that is less than the limit:
+    refused, recovered and refused again at about the same rate, it stays below that rate and tries
+    only now and then whether a little more has become possible.
+    """
+
+    def __init__(self, limit: float, *, learned_rate: float | None = None) -> None:
+        self._highest = (limit + 1 - _BURST - _MARGIN) / (1 + _JITTER_S)
+        self.learned_rate = learned_rate if learned_rate and learned_rate < self._highest else None
         self._rate = self._ceiling
         self._bucket = AsyncLimiter(_BURST, _BURST / self._rate)
-        self._turn = asyncio.Lock()
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._turns = Turns(1)
         self._paused_until = 0.0
-        self._changed_at = 0.0
+        self._changed_at = time.monotonic()
         self._slowed_at = -_ONE_REFUSAL_S
-        self._waiting = 0
+        self._refused_rate: float | None = None
+        self._has_recovered = False
 
     @property
     def rate(self) -> float:
         """Requests per second that are allowed at the moment."""
         return self._rate
 
-    async def acquire(self) -> None:
-        """Returns when the next request may leave, in the order of asking."""
-        self._waiting += 1
-        self._idle.clear()
-        try:
-            async with self._turn:
-                # A pause may be prolonged while it is being waited out.
-                while (pause_s := self._paused_until - time.monotonic()) > 0:  # noqa: ASYNC110 - no event
-                    await asyncio.sleep(pause_s)
-                await self._follow_rate()
-                await self._bucket.acquire()
-        finally:
-            self._waiting -= 1
-            if not self._waiting:
-                self._idle.set()
+    @property
+    def _ceiling(self) -> float:
+        return self._highest if self.learned_rate is None else self.learned_rate
+
+    async def acquire(self, lane: str = "", *, urgent: bool = False) -> None:
+        """Returns when the next request may leave.
+
+        Lanes take turns, so that a stream with many requests keeps none with few waiting; urgent
+        requests come first.
+        """
+        async with self._turns.take(lane, urgent=urgent):
+            # A pause may be prolonged while it is being waited out.
+            while (pause_s := self._paused_until - time.monotonic()) > 0:  # noqa: ASYNC110 - no event
+                await asyncio.sleep(pause_s)
+            await self._follow_rate()
+            await self._bucket.acquire()
 
     async def wait_until_idle(self) -> None:
         """Returns when nobody waits for a turn: more work in parallel would be of use."""
-        await self._idle.wait()
+        await self._turns.wait_until_idle()
 
     def slow_down(self, retry_after_s: float | None) -> None:
         """Pauses as long as the server wishes and goes on slower; said once for each refusal."""
@@ -76,17 +89,36 @@ class Pacer:
         if already_slowed:
             return  # Requests in flight together are refused together: that is one refusal.
         self._slowed_at = self._changed_at = now
-        self._rate = max(self._rate * _SLOWDOWN, self._ceiling * _LOWEST_SHARE)
+        self._learn(self._rate)
+        self._rate = max(min(self._rate * _SLOWDOWN, self._ceiling), self._highest * _LOWEST_SHARE)
 
     def pause(self, seconds: float) -> None:
         """Lets nothing pass for that long."""
         self._paused_until = max(self._paused_until, time.monotonic() + seconds)
 
+    def _learn(self, refused: float) -> None:
+        if refused > self._ceiling:
+            return  # A probe that failed: what was learned holds.
+        before, self._refused_rate = self._refused_rate, refused
+        # One refusal after the other, with no recovery between, is a descent and tells of no limit.
+        if before is not None and self._has_recovered and abs(refused - before) <= _SAME_RATE * before:
+            lowest = self._highest * _LOWEST_SHARE
+            self.learned_rate = max(min(refused, before) * _BELOW_REFUSED, lowest)
+        self._has_recovered = False
+
     async def _follow_rate(self) -> None:
         """Follows a changed rate, and climbs back while nothing was refused for a while."""
         now = time.monotonic()
-        if self._rate < self._ceiling and now - self._changed_at >= _RECOVERY_EVERY_S:
-            self._rate = min(self._ceiling, self._rate + self._ceiling * _RECOVERY_STEP)
+        # Nothing can be refused during a pause: that is no recovery.
+        quiet_s = now - max(self._changed_at, self._paused_until)
+        if self._rate < self._ceiling and quiet_s >= _RECOVERY_EVERY_S:
+            self._rate = min(self._ceiling, self._rate + self._highest * _RECOVERY_STEP)
+            self._changed_at = now
+            self._has_recovered = True
+        elif self.learned_rate is not None and quiet_s >= _PROBE_EVERY_S:
+            # The last probe has lasted: it is what the shop is allowed by now, if not more.
+            self.learned_rate = self._rate if self._rate < self._highest else None
+            self._rate = min(self._rate * _PROBE_STEP, self._highest)
             self._changed_at = now
         if self._bucket.time_period != _BURST / self._rate:
             # A bucket's drain is fixed for its life. The new one starts full, or the change

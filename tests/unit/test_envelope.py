@@ -147,6 +147,28 @@ def test_the_id_is_read_from_text_or_whole_numbers_only(literal: bytes, key: str
     assert (record.key, record.raw) == (key, raw)
 
 
+@pytest.mark.parametrize(
+    ("literal", "time"),
+    [
+        (b"1772323200", 1772323200),
+        (b'"1772323200"', 1772323200),
+        (b"253402300799", 253402300799),
+        *((b, None) for b in (b"253402300800", b"0", b"-1", b"1.5", b"1e9", b"null", b"true", b"[]", b"{}")),
+        *((b, None) for b in (b'""', b'"soon"', b'"-1"', b'"1.5"', b'" 1"', b'"\xc2\xb2"', b'"\xd9\xa1"')),
+        (b"9" * 5_000, None),
+        (b'"' + b"9" * 5_000 + b'"', None),
+    ],
+)
+def test_the_update_time_is_read_from_whole_numbers_that_can_be_one(literal: bytes, time: int | None) -> None:
+    (record,) = page_of(answer(b'{"update_time":' + literal + b',"id":"1"}')).records
+    assert (record.key, record.time) == ("1", time)
+
+
+def test_an_id_of_the_wrong_type_does_not_hide_the_update_time() -> None:
+    records = page_of(answer(b'{"id":[],"update_time":17}', b'{"id":"2"}')).records
+    assert [(r.key, r.time) for r in records] == [(None, 17), ("2", None)]
+
+
 @pytest.mark.parametrize("raw", [b"1", b'"text"', b"null", b"[]", b"{}", b"true"])
 def test_a_record_that_is_no_object_has_no_id_and_harms_nobody(raw: bytes) -> None:
     page = page_of(answer(b'{"id":"1"}', raw, b'{"id":"3"}'))
