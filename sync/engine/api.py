@@ -13,6 +13,7 @@ from sync.streams.base import Body, Stream
 from sync.tiktok.client import Access, Answer, AppKeys, Call, Client
 from sync.tiktok.envelope import read_page
 from sync.tiktok.limiter import Pacer
+from sync.tiktok.turn import PLAIN, Priority
 
 
 class ShopApi:
@@ -37,9 +38,12 @@ class ShopApi:
         await self._send(Call("GET", "/authorization/202309/shops"), needs_cipher=False)
 
     async def fetch(
-        self, stream: Stream, body: Body | None, *, page_token: str | None = None
+        self, stream: Stream, body: Body | None, *, page_token: str | None = None, is_live: bool = False
     ) -> tuple[Page, int]:
-        """The page and the requests it took. Raises the error of the scope that gives up."""
+        """The page and the requests it took. Raises the error of the scope that gives up.
+
+        What is live is asked for before any history, of whatever stream.
+        """
         query = dict(stream.query)
         if stream.page_size is not None:
             query["page_size"] = str(stream.page_size)
@@ -51,7 +55,7 @@ class ShopApi:
             query=query,
             body=None if stream.method == "GET" else msgspec.json.encode(body or {}),
         )
-        answer = await self._send(call)
+        answer = await self._send(call, priority=Priority(stream.name, is_live))
         if answer.data == b"null":
             # Read as an empty page it would close the slice with nothing in it.
             raise RequestError(
@@ -60,25 +64,29 @@ class ShopApi:
         page = read_page(answer.data, records=stream.records, key=stream.key, fetched_at=answer.sent_at)
         return page, answer.attempts
 
-    async def _send(self, call: Call, *, needs_cipher: bool = True) -> Answer:
+    async def _send(self, call: Call, *, needs_cipher: bool = True, priority: Priority = PLAIN) -> Answer:
         credential = await self._tokens.current(self._shop.credential_id)
         try:
-            return await self._send_with(call, credential.access_token, needs_cipher)
+            return await self._send_with(call, credential.access_token, needs_cipher, priority)
         except TokenError:
             credential = await self._tokens.renew(self._shop.credential_id, seen=credential.generation)
         try:
-            return await self._send_with(call, credential.access_token, needs_cipher)
+            return await self._send_with(call, credential.access_token, needs_cipher, priority)
         except TokenError as error:
             raise NeedsReauthError(
                 f"{error} A fresh token was refused too: the seller has withdrawn the consent. "
                 "Run `shopsync shops connect`"
             ) from error
 
-    async def _send_with(self, call: Call, access_token: str, needs_cipher: bool) -> Answer:
+    async def _send_with(
+        self, call: Call, access_token: str, needs_cipher: bool, priority: Priority
+    ) -> Answer:
         access = Access(
             keys=self._keys,
             token=access_token,
             cipher=self._shop.cipher if needs_cipher else None,
             shop_id=self._shop.shop_id,
         )
-        return await self._client.send(call, access, pacer=self.pacer, guard=self._lease.check)
+        return await self._client.send(
+            call, access, pacer=self.pacer, guard=self._lease.check, priority=priority
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import count
@@ -22,6 +23,11 @@ from sync.streams.base import ParentKeys, Stream, TimeWindows
 from sync.tiktok.limiter import Pacer
 
 log = structlog.get_logger(__name__)
+
+# One turn of the loop takes as long as all that is ready to run, which is nothing in an idle process
+# however busy the machine is. And how long a walk is held back for that, at the most.
+_BUSY_S = 0.015
+_LONGEST_HOLD_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +72,7 @@ class StreamSync:
         self,
         stream: Stream,
         *,
-        slices: SliceSync,
+        make_slices: Callable[[Callable[[], None]], SliceSync],
         cursors: Cursors,
         database: Database,
         pacer: Pacer,
@@ -76,7 +82,6 @@ class StreamSync:
         progress: StreamProgress,
     ) -> None:
         self._stream = stream
-        self._slices = slices
         self._cursors = cursors
         self._database = database
         self._pacer = pacer
@@ -91,6 +96,7 @@ class StreamSync:
         self._order = count()
         self._active = 0
         self._wake = asyncio.Event()
+        self._slices = make_slices(self._wake.set)
         # The moment of which a sweep under way tells the state; streams with windows have none.
         self._swept: datetime | None = None
         self.failures: list[str] = []
@@ -128,9 +134,9 @@ class StreamSync:
                     await self._plan(max(since, overlap), newer, is_live=True)
                     end = max(end, newer)
                     due = time.monotonic() + self._pace.interval_s
-                if self._queue and self._active < self._pace.parallel:
-                    await self._start_next(group)
-                elif self._active:
+                if self._active < self._pace.parallel and await self._start_next(group):
+                    continue
+                if self._active:
                     await self._wait(self._wake, until=due if moving and self._is_at_rest() else None)
                 elif moving and self._round.unfinished:
                     await self._wait(self._round.changed, until=due)
@@ -156,7 +162,9 @@ class StreamSync:
         if isinstance(slicing, TimeWindows):
             if since < until:
                 for gap in await self._cursors.gaps(self._shop_id, self._stream.name, Window(since, until)):
-                    self._push(_Task(gap, is_root=True, is_live=is_live))
+                    # What follows on something stored is news, too, and not history.
+                    is_news = gap.since > since and gap.until == until
+                    self._push(_Task(gap, is_root=True, is_live=is_live or is_news))
             return
         self._swept = until
         if isinstance(slicing, ParentKeys):
@@ -181,20 +189,51 @@ class StreamSync:
         self._live += task.is_live
         heapq.heappush(self._queue, (rank, next(self._order), task))
 
-    async def _start_next(self, group: asyncio.TaskGroup) -> None:
-        """Starts a slice once the pacer has nothing to do: more at a time would only slow each walk."""
-        await self._pacer.wait_until_idle()
-        if not self._queue or self._round.stopping.is_set():
-            return
-        _, _, task = heapq.heappop(self._queue)
+    async def _start_next(self, group: asyncio.TaskGroup) -> bool:
+        """Starts a slice if there is one, and there is room for it; True when it is time to look again.
+
+        What is queued comes before the walks under way are asked to share.
+        """
+        if self._active:
+            await self._wait_for_room()
+            if self._round.stopping.is_set() or not self._active:
+                return True
+        if self._queue:
+            _, _, task = heapq.heappop(self._queue)
+        elif (shared := self._slices.split()) is not None:
+            part, is_live = shared
+            task = _Task(part, is_live=is_live)
+            self._live += is_live
+        else:
+            return False
         self._active += 1
         group.create_task(self._sync(task))
         # Its first request shows at the pacer about then; deciding earlier would start too many.
         await asyncio.sleep(1 / self._pacer.rate)
+        return True
+
+    async def _wait_for_room(self) -> None:
+        """Returns when more walks at a time would read more, not just each of them slower.
+
+        They would not while requests wait for the pacer, pages for the database, or everything for
+        this process.
+        """
+        await self._pacer.wait_until_idle()
+        await self._slices.wait_until_stored()
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _LONGEST_HOLD_S
+        asked = loop.time()
+        await asyncio.sleep(0)
+        while asked + _BUSY_S < loop.time() < until:
+            await asyncio.sleep(_BUSY_S)
+            asked = loop.time()
+            await asyncio.sleep(0)
 
     async def _sync(self, task: _Task) -> None:
         try:
-            parts = await self._slices.sync(task.slice_, self._progress, is_root=task.is_root)
+            parts = await self._slices.sync(
+                task.slice_, self._progress, is_root=task.is_root, is_live=task.is_live
+            )
         except (SliceError, RequestError) as error:
             log.warning("slice_left", shop_id=self._shop_id, stream=self._stream.name, reason=str(error))
             self.failures.append(f"{self._stream.name} {task.slice_}: {error}")

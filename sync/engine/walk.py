@@ -3,16 +3,22 @@
 Page tokens may be plain offsets. A row that leaves the window while it is paged shifts the rest by
 one, and one row is never shown. Rows may only leave a window of past update time, never enter it,
 so a walk during which the count stayed the same and equalled the different ids seen has missed
-nothing. Pure: pages in, verdicts out.
+nothing. Where pages come in the order of update time, the same holds for each page: while the
+count stands still and pages are full, everything before the last row's second has been shown. A
+walk that is disturbed then goes on from there instead of from its beginning. Pure: pages in,
+verdicts out.
 """
 
 from __future__ import annotations
 
 import hashlib
-from datetime import datetime
+from array import array
+from bisect import bisect_left
+from datetime import UTC, datetime
 from enum import Enum, auto
+from itertools import pairwise
 
-from sync.model import Page, Record
+from sync.model import Page, Record, Window, epoch
 
 _EMPTY_RETRIES = 2
 _SPARE_PAGES = 20
@@ -28,18 +34,51 @@ class Step(Enum):
 
 
 class Walk:
-    """One pass through the pages of a slice, from the first to the last."""
+    """One pass through the pages of a slice, from the first to the last.
 
-    def __init__(self) -> None:
+    ``ordered`` is the window of a walk whose pages hold ``page_size`` rows in the order of their
+    update time, if what the platform says of them is true.
+    """
+
+    def __init__(self, ordered: Window | None = None, *, page_size: int | None = None) -> None:
+        self._bounds = None if ordered is None else (epoch(ordered.since), epoch(ordered.until))
+        self._page_size = page_size
+        # Update times of the rows that came in order, on full pages, while the count stood still.
+        self._times = array("q")
         self._tokens: set[str] = set()
         self._empties = 0
         self._barren = 0
         self._is_cut_short = False
+        self._is_at_end = False
         self.pages = 0
         self.seen: set[str] = set()
         self.started_at: datetime | None = None
         self.first_total: int | None = None
         self.last_total: int | None = None
+
+    @property
+    def proven(self) -> datetime | None:
+        """Everything of the window before this moment has been shown; None when that is unknown."""
+        return datetime.fromtimestamp(self._times[-1], UTC) if self.proven_rows else None
+
+    @property
+    def proven_rows(self) -> int:
+        """How many rows stand before the proven moment."""
+        return bisect_left(self._times, self._times[-1]) if self._times else 0
+
+    def rows_before(self, moment: datetime) -> int:
+        """How many rows stand before a moment that is not later than the proven one."""
+        return bisect_left(self._times, epoch(moment))
+
+    @property
+    def rows_in_order(self) -> int:
+        """How many rows came in order, those of the last second included."""
+        return len(self._times)
+
+    @property
+    def has_miscounted(self) -> bool:
+        """True when a count stood still and is not what was shown: it may stand still for no reason."""
+        return self._is_at_end and self.first_total == self.last_total != len(self.seen)
 
     def take(self, page: Page) -> Step:
         """What to do after this page. Never leads into a loop."""
@@ -51,7 +90,13 @@ class Walk:
         seen_before = len(self.seen)
         self.seen.update(_identity(record) for record in page.records)
         self._barren += len(self.seen) == seen_before
+        self._prove(page, new=len(self.seen) - seen_before)
         if page.next_token is None:
+            self._is_at_end = True
+            return Step.END
+        if self.last_total != self.first_total and self.proven_rows:
+            # Disturbed: what comes now would have to be read again anyway.
+            self._is_cut_short = True
             return Step.END
         if page.next_token in self._tokens or self._is_long_enough():
             self._is_cut_short = True
@@ -91,6 +136,23 @@ class Walk:
         ):
             return "stable"
         return None
+
+    def _prove(self, page: Page, *, new: int) -> None:
+        """Moves on what is proven; the first page in doubt ends that for the rest of the walk."""
+        if self._bounds is None:
+            return
+        times = [record.time for record in page.records if record.time is not None]
+        reached = self._times[-1] if self._times else self._bounds[0]
+        if (
+            page.total is not None
+            and page.total == self.first_total
+            and new == len(times) == self._page_size
+            and all(a <= b for a, b in pairwise([reached, *times]))
+            and times[-1] < self._bounds[1]
+        ):
+            self._times.extend(times)
+        else:
+            self._bounds = None
 
     def _is_long_enough(self) -> bool:
         """True when more pages than rows were shown, and some to spare. Pages may be smaller than asked."""

@@ -9,13 +9,19 @@ from typing import Any
 from sync.model import Window
 
 Body = Mapping[str, Any]
+BodyOf = Callable[[Window], Body]
 
 
 @dataclass(frozen=True, slots=True)
 class TimeWindows:
-    """Sliced by update time. Each body is one walk over the window; all of them cover it."""
+    """Sliced by update time. Each body is one walk over the window; all of them cover it.
 
-    bodies: Callable[[Window], tuple[Body, ...]]
+    ``is_ordered`` says that pages come in the order of update time, oldest first; only a stream of
+    a single body may claim it.
+    """
+
+    bodies: tuple[BodyOf, ...]
+    is_ordered: bool = False
 
 
 @dataclass(frozen=True, slots=True)

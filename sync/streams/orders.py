@@ -6,8 +6,8 @@ from sync.model import Window, epoch
 from sync.streams.base import Body, Stream, TimeWindows
 
 
-def _bodies(window: Window) -> tuple[Body, ...]:
-    return ({"update_time_ge": epoch(window.since), "update_time_lt": epoch(window.until)},)
+def _body(window: Window) -> Body:
+    return {"update_time_ge": epoch(window.since), "update_time_lt": epoch(window.until)}
 
 
 ORDERS = Stream(
@@ -21,5 +21,5 @@ ORDERS = Stream(
     page_size=100,
     # Ascending: what changes while a walk is under way moves behind its end, not into its way.
     query={"sort_field": "update_time", "sort_order": "ASC"},
-    slicing=TimeWindows(bodies=_bodies),
+    slicing=TimeWindows(bodies=(_body,), is_ordered=True),
 )

@@ -6,11 +6,17 @@ from sync.model import Window, epoch
 from sync.streams.base import Body, Stream, TimeWindows
 
 
-def _bodies(window: Window) -> tuple[Body, ...]:
+def _times(window: Window) -> Body:
     # `_le` includes its bound, so the last second is named.
-    times = {"update_time_ge": epoch(window.since), "update_time_le": epoch(window.until) - 1}
-    # Nobody documents whether ALL includes DELETED: asking for both is right either way.
-    return ({"status": "ALL", **times}, {"status": "DELETED", **times})
+    return {"update_time_ge": epoch(window.since), "update_time_le": epoch(window.until) - 1}
+
+
+def _all(window: Window) -> Body:
+    return {"status": "ALL", **_times(window)}
+
+
+def _deleted(window: Window) -> Body:
+    return {"status": "DELETED", **_times(window)}
 
 
 PRODUCTS = Stream(
@@ -22,5 +28,6 @@ PRODUCTS = Stream(
     scope="seller.product.basic",
     statement="store_products",
     page_size=100,
-    slicing=TimeWindows(bodies=_bodies),
+    # Nobody documents whether ALL includes DELETED: asking for both is right either way.
+    slicing=TimeWindows(bodies=(_all, _deleted)),
 )

@@ -19,9 +19,10 @@ from sync.engine.api import ShopApi
 from sync.model import Page, Record, Window
 from sync.simulator.server import RunningSimulator
 from sync.store.leases import Lease, LeaseKeeper
+from sync.store.page_writer import Target
 from sync.store.pool import Database
 from sync.store.queries import load_queries
-from sync.store.sink import Sink, Target
+from sync.store.sink import Sink
 from sync.streams.base import ParentKeys, Stream, TimeWindows, WholeList
 from sync.streams.registry import STREAMS, select_streams
 from sync.tiktok.limiter import Pacer
@@ -131,7 +132,8 @@ def test_a_window_is_asked_for_whole_and_in_bodies_that_cannot_be_mistaken(strea
     if not isinstance(stream.slicing, TimeWindows):
         return
     since = datetime(2026, 1, 1, tzinfo=UTC)
-    for body in stream.slicing.bodies(Window(since, since + timedelta(seconds=1))):
+    for body_of in stream.slicing.bodies:
+        body = body_of(Window(since, since + timedelta(seconds=1)))
         assert body["update_time_ge"] == int(since.timestamp())
         last = body["update_time_lt"] - 1 if "update_time_lt" in body else body["update_time_le"]
         assert last == body["update_time_ge"]
@@ -198,7 +200,7 @@ async def test_the_stream_s_request_is_one_that_the_api_accepts(stream: Stream, 
     now = datetime.now(UTC).replace(microsecond=0)
     slicing = stream.slicing
     if isinstance(slicing, TimeWindows):
-        bodies = slicing.bodies(Window(now - timedelta(days=4000), now))
+        bodies = tuple(body_of(Window(now - timedelta(days=4000), now)) for body_of in slicing.bodies)
     elif isinstance(slicing, ParentKeys):
         parents = await fetch_truth(bench.simulator.url, shop.shop_id, slicing.after)
         assert slicing.size >= len(parents)

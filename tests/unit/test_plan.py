@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync.engine.plan import LEAF_ROWS, cut, horizon, is_too_big, settled_until
+from sync.engine.plan import (
+    LEAF_ROWS,
+    cut,
+    horizon,
+    is_too_big,
+    settled_until,
+    share,
+)
 from sync.model import Window, epoch, whole_second
 
 T0 = datetime(2020, 1, 1, tzinfo=UTC)
@@ -50,23 +57,65 @@ def test_the_parts_of_a_window_tile_it(window: Window, parts: int) -> None:
     assert max(lengths) - min(lengths) <= 1
 
 
-@given(WINDOWS, TOTALS)
-def test_a_cut_window_is_covered_by_its_parts_and_by_nothing_else(window: Window, total: int | None) -> None:
-    assert_tiles(cut(window, total), window)
+DENSITIES = st.none() | st.floats(1e-9, 1e6)
 
 
-@given(WINDOWS.filter(lambda window: window.seconds > 1), TOTALS)
-def test_cutting_always_makes_progress(window: Window, total: int | None) -> None:
-    parts = cut(window, total)
+@given(WINDOWS, TOTALS, DENSITIES)
+def test_a_cut_window_is_covered_by_its_parts_and_by_nothing_else(
+    window: Window, rows: int | None, rows_per_s: float | None
+) -> None:
+    parts = cut(window, rows, rows_per_s=rows_per_s)
+    assert_tiles(parts, window)
+    # Every part may turn out empty and has then cost a request.
+    assert len(parts) <= 5
+
+
+@given(WINDOWS.filter(lambda window: window.seconds > 1), st.integers(LEAF_ROWS + 1, 10**9), DENSITIES)
+def test_cutting_what_is_too_big_always_makes_progress(
+    window: Window, rows: int, rows_per_s: float | None
+) -> None:
+    parts = cut(window, rows, rows_per_s=rows_per_s)
     assert len(parts) >= 2
     assert max(part.seconds for part in parts) < window.seconds
 
 
-@given(WINDOWS, st.integers(0, 10**9))
-def test_evenly_spread_rows_fit_into_the_parts_unless_there_are_very_many(window: Window, total: int) -> None:
-    parts = cut(window, total)
-    if 2 <= len(parts) < min(window.seconds, 40):
-        assert total / len(parts) <= LEAF_ROWS
+@given(WINDOWS.filter(lambda window: window.seconds > 1))
+def test_rows_too_many_to_be_counted_are_read_in_parts(window: Window) -> None:
+    assert len(cut(window, None)) >= 2
+
+
+@given(WINDOWS.filter(lambda window: window.seconds > 100), st.integers(1, 4 * LEAF_ROWS))
+def test_evenly_spread_rows_make_parts_that_fit_and_are_not_half_empty(window: Window, rows: int) -> None:
+    parts = cut(window, rows, rows_per_s=rows / window.seconds)
+    assert rows / len(parts) <= LEAF_ROWS
+    assert len(parts) == 1 or rows / len(parts) > LEAF_ROWS / 2
+
+
+def test_a_flash_sale_at_the_beginning_of_years_is_found_with_one_cut() -> None:
+    years = Window(T0, T0 + timedelta(days=2000))
+    *near, rest = cut(years, 30_000, rows_per_s=500.0)
+    assert near[-1].until - T0 == timedelta(seconds=60)
+    assert rest.until == years.until
+
+
+@given(WINDOWS, st.integers(1, 10**6), DENSITIES)
+def test_a_walk_keeps_a_part_of_what_is_shared_out(
+    window: Window, rows: int, rows_per_s: float | None
+) -> None:
+    end = share(window.since, window.until, rows=rows, rows_per_s=rows_per_s)
+    if window.seconds == 1:
+        assert end is None
+    else:
+        assert end is not None
+        assert window.since < end < window.until
+        assert end.microsecond == 0
+        assert (end - window.since).total_seconds() <= window.seconds / 2
+
+
+def test_dense_rows_are_shared_out_where_they_stand() -> None:
+    """500 rows a second with 6,000 to go: half of them are six seconds away, not half a year."""
+    end = share(T0, T0 + timedelta(days=365), rows=6_000, rows_per_s=500.0)
+    assert end == T0 + timedelta(seconds=6)
 
 
 @given(WINDOWS, TOTALS)
