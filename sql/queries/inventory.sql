@@ -1,5 +1,6 @@
--- The store statements expect a session with enable_seqscan = off. A plan that was cached while a table
--- was tiny reads the whole table for every record, and stays cached while the table grows.
+-- The store statements expect a session with enable_seqscan and enable_sort off. A plan that was cached
+-- while a table was tiny would read the whole table, or the whole shop by an index that begins with it,
+-- for every record, and stay cached while the table grows.
 
 -- name: store_inventory
 -- $1 shop_id, $2 records (JSON array as Inventory Search sends it: one element per product, each with
@@ -15,9 +16,9 @@ WITH product AS MATERIALIZED (
       FROM jsonb_array_elements($2::text::jsonb) WITH ORDINALITY AS sent
            -- An answer that was under way while the product was deleted must not bring its stock back:
            -- nobody would ask for it again.
-     WHERE NOT EXISTS (SELECT FROM tiktok.products AS d
-                        WHERE d.shop_id = $1 AND d.product_id = sent.value->>'product_id'
-                          AND d._deleted_at IS NOT NULL)
+     WHERE (SELECT d._deleted_at FROM tiktok.products AS d
+             WHERE d.shop_id = $1 AND d.product_id = sent.value->>'product_id'
+             LIMIT 1) IS NULL
 ), page AS MATERIALIZED (
     SELECT DISTINCT ON (sku_id, warehouse_id) product_id, sku_id, warehouse_id, sku, level
       FROM (SELECT p.product_id, word(sku.value->>'id') AS sku_id,
@@ -31,8 +32,9 @@ WITH product AS MATERIALIZED (
      WHERE sku_id IS NOT NULL AND warehouse_id IS NOT NULL
      ORDER BY sku_id, warehouse_id, place DESC, sku_place DESC, level_place DESC
 ), judged AS MATERIALIZED (
-    -- LIMIT keeps this one probe of the primary key per row, whatever the planner believes about the
-    -- table: a plan cached while the table was empty would scan the whole shop ever after.
+    -- BETWEEN, ORDER BY and LIMIT keep this one probe of the primary key per row, whatever the planner
+    -- believes about the table. In an empty one all indexes that begin with shop_id cost the same for
+    -- an equality, and a plan cached then would scan the whole shop ever after.
     SELECT p.product_id, p.sku_id, p.warehouse_id, p.sku, p.level, s.version,
            CASE WHEN s.version IS NULL THEN 'new'
                 WHEN s._deleted_at IS NULL AND s.product_id = p.product_id AND s._raw = p.sku THEN 'unchanged'
@@ -42,7 +44,9 @@ WITH product AS MATERIALIZED (
       LEFT JOIN LATERAL (
            SELECT i.product_id, i._raw, i._deleted_at, i._fetched_at, i.xmin::text AS version
              FROM tiktok.inventory AS i
-            WHERE i.shop_id = $1 AND i.sku_id = p.sku_id AND i.warehouse_id = p.warehouse_id
+            WHERE i.shop_id = $1 AND i.sku_id BETWEEN p.sku_id AND p.sku_id
+              AND i.warehouse_id = p.warehouse_id
+            ORDER BY i.sku_id
             LIMIT 1) AS s ON true
 ), absent AS MATERIALIZED (
     SELECT s.*
@@ -109,8 +113,9 @@ WITH product AS MATERIALIZED (
       LEFT JOIN LATERAL (
            SELECT x.ctid AS address, x.valid_from, x.available_quantity, x.committed_quantity
              FROM tiktok.inventory_history AS x
-            WHERE x.shop_id = $1 AND x.sku_id = w.sku_id AND x.warehouse_id = w.warehouse_id
-              AND x.valid_to IS NULL
+            WHERE x.shop_id = $1 AND x.sku_id BETWEEN w.sku_id AND w.sku_id
+              AND x.warehouse_id = w.warehouse_id AND x.valid_to IS NULL
+            ORDER BY x.sku_id
             LIMIT 1) AS h ON true
      WHERE h.address IS NULL
         OR w._deleted_at IS NOT NULL

@@ -1,9 +1,27 @@
--- The store statements expect a session with enable_seqscan = off. A plan that was cached while a table
--- was tiny reads the whole table for every record, and stays cached while the table grows.
+-- The store statements expect a session with enable_seqscan and enable_sort off. A plan that was cached
+-- while a table was tiny would read the whole table, or the whole shop by an index that begins with it,
+-- for every record, and stay cached while the table grows.
+
+-- name: known_orders
+-- $1 shop_id, $2 ids, $3 digests of the same orders, $4 owner, $5 epoch. The ids of those orders that are stored
+-- with this very content; NULL when there are none, or when the lease is not the caller's. An array
+-- spares a row for each.
+SELECT array_agg(sent.id)
+  FROM unnest($2::text[], $3::bytea[]) AS sent (id, digest)
+ CROSS JOIN LATERAL (
+       SELECT o._digest
+         FROM tiktok.orders AS o
+        WHERE o.shop_id = $1 AND o.order_id BETWEEN sent.id AND sent.id
+        ORDER BY o.order_id
+        LIMIT 1) AS stored
+ WHERE stored._digest = sent.digest
+   AND EXISTS (SELECT FROM sync.leases AS l
+                WHERE l.shop_id = $1 AND l.owner = $4 AND l.epoch = $5 AND l.expires_at > now());
 
 -- name: store_orders
 -- $1 shop_id, $2 records (JSON array of orders as Get Order List sends them, each with an id),
--- $3 fetched_at, $4 scrubbed (ids of the records whose text was scrubbed).
+-- $3 fetched_at, $4 scrubbed (ids of the records whose text was scrubbed), $5 digests (in the order of
+-- the records; NULL for one that must not be taken for known).
 -- One row: inserted, updated, stale, unchanged (distinct orders; their sum is the number of ids sent).
 -- The newest update_time wins, among equal ones (or without one) the later fetch. An order that is
 -- stored with this very content is not touched. Line items follow their order: new and changed ones
@@ -11,15 +29,17 @@
 -- ids, so pages that overlap cannot deadlock. Raises serialization_failure when another session stored
 -- another version of one of these orders meanwhile: store the page again.
 WITH page AS MATERIALIZED (
-    SELECT DISTINCT ON (order_id) order_id, update_time, record
+    SELECT DISTINCT ON (order_id) order_id, update_time, record, digest
       FROM (SELECT sent.value->>'id' AS order_id, epoch(sent.value->>'update_time') AS update_time,
-                   sent.value AS record, sent.ordinality AS place
-              FROM jsonb_array_elements($2::text::jsonb) WITH ORDINALITY AS sent) AS record
+                   sent.value AS record, sent.digest, sent.place
+              FROM ROWS FROM (jsonb_array_elements($2::text::jsonb), unnest($5::bytea[]))
+                   WITH ORDINALITY AS sent (value, digest, place)) AS record
      ORDER BY order_id, update_time DESC NULLS LAST, place DESC
 ), judged AS MATERIALIZED (
-    -- LIMIT keeps this one probe of the primary key per id, whatever the planner believes about the
-    -- table: a plan cached while the table was empty would scan the whole shop ever after.
-    SELECT p.order_id, p.update_time, p.record, s.version, s._raw AS prior,
+    -- BETWEEN, ORDER BY and LIMIT keep this one probe of the primary key per id, whatever the planner
+    -- believes about the table. In an empty one all indexes that begin with shop_id cost the same for
+    -- an equality, and a plan cached then would scan the whole shop ever after.
+    SELECT p.order_id, p.update_time, p.record, p.digest, s.version, s._raw AS prior,
            CASE WHEN s.version IS NULL THEN 'new'
                 WHEN p.update_time > s.update_time THEN 'newer'
                 WHEN p.update_time < s.update_time THEN 'stale'
@@ -30,10 +50,11 @@ WITH page AS MATERIALIZED (
       LEFT JOIN LATERAL (
            SELECT o.update_time, o._fetched_at, o._raw, o.xmin::text AS version
              FROM tiktok.orders AS o
-            WHERE o.shop_id = $1 AND o.order_id = p.order_id
+            WHERE o.shop_id = $1 AND o.order_id BETWEEN p.order_id AND p.order_id
+            ORDER BY o.order_id
             LIMIT 1) AS s ON true
 ), changed AS MATERIALIZED (
-    SELECT j.order_id, j.update_time, j.version, j.prior, j.record,
+    SELECT j.order_id, j.update_time, j.version, j.prior, j.record, j.digest,
            j.record->'payment' AS payment, j.record->'recipient_address' AS address
       FROM judged AS j
      WHERE j.verdict IN ('new', 'newer')
@@ -64,7 +85,7 @@ WITH page AS MATERIALIZED (
         delivery_option_name, split_or_combine_tag, auto_combine_group_id, packages, fast_delivery_program,
         fulfillment_priority_level, handling_duration_days, handling_duration_type, order_rights,
         consultation_id,
-        _raw, _scrubbed, _synced_at, _fetched_at)
+        _raw, _scrubbed, _digest, _synced_at, _fetched_at)
     SELECT $1, order_id,
            word(record->>'status'), word(record->>'order_type'), word(record->>'commerce_platform'),
            word(record->>'fulfillment_type'), word(record->>'delivery_type'),
@@ -116,7 +137,7 @@ WITH page AS MATERIALIZED (
            word(record->>'fast_delivery_program'), whole(record->>'fulfillment_priority_level'),
            whole(record->'handling_duration'->>'days'), word(record->'handling_duration'->>'type'),
            node(record->'order_rights'), word(record->>'consultation_id'),
-           record, order_id = ANY ($4), now(), $3
+           record, order_id = ANY ($4), digest, now(), $3
       FROM changed
      ORDER BY order_id
     ON CONFLICT (shop_id, order_id) DO UPDATE SET (
@@ -144,7 +165,7 @@ WITH page AS MATERIALIZED (
         delivery_option_name, split_or_combine_tag, auto_combine_group_id, packages, fast_delivery_program,
         fulfillment_priority_level, handling_duration_days, handling_duration_type, order_rights,
         consultation_id,
-        _raw, _scrubbed, _synced_at, _fetched_at)
+        _raw, _scrubbed, _digest, _synced_at, _fetched_at)
         = ROW (
             EXCLUDED.status, EXCLUDED.order_type, EXCLUDED.commerce_platform, EXCLUDED.fulfillment_type,
             EXCLUDED.delivery_type, EXCLUDED.shipping_type, EXCLUDED.create_time, EXCLUDED.update_time,
@@ -184,7 +205,7 @@ WITH page AS MATERIALIZED (
             EXCLUDED.packages, EXCLUDED.fast_delivery_program, EXCLUDED.fulfillment_priority_level,
             EXCLUDED.handling_duration_days, EXCLUDED.handling_duration_type, EXCLUDED.order_rights,
             EXCLUDED.consultation_id,
-            EXCLUDED._raw, EXCLUDED._scrubbed, EXCLUDED._synced_at, EXCLUDED._fetched_at)
+            EXCLUDED._raw, EXCLUDED._scrubbed, EXCLUDED._digest, EXCLUDED._synced_at, EXCLUDED._fetched_at)
         -- The version judged above may be written over. One that came meanwhile is judged here, and
         -- where it is older the page has to be repeated: its line items are invisible to this statement.
         WHERE (o.order_id, o.xmin::text) IN (SELECT c.order_id, c.version FROM changed AS c)
@@ -272,7 +293,10 @@ WITH page AS MATERIALIZED (
     DELETE FROM tiktok.order_line_items AS l
      WHERE l.ctid = ANY (ARRAY (
            SELECT (SELECT x.ctid FROM tiktok.order_line_items AS x
-                    WHERE x.shop_id = $1 AND x.line_item_id = p.line_item_id AND x.order_id = p.order_id)
+                    WHERE x.shop_id = $1 AND x.order_id = p.order_id
+                      AND x.line_item_id BETWEEN p.line_item_id AND p.line_item_id
+                    ORDER BY x.line_item_id
+                    LIMIT 1)
              FROM prior_line AS p
              JOIN written AS w ON w.order_id = p.order_id
             WHERE p.line_item_id NOT IN (SELECT n.line_item_id FROM line AS n)))

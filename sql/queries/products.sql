@@ -1,5 +1,6 @@
--- The store statements expect a session with enable_seqscan = off. A plan that was cached while a table
--- was tiny reads the whole table for every record, and stays cached while the table grows.
+-- The store statements expect a session with enable_seqscan and enable_sort off. A plan that was cached
+-- while a table was tiny would read the whole table, or the whole shop by an index that begins with it,
+-- for every record, and stay cached while the table grows.
 
 -- name: product_ids
 -- $1 shop_id. The products of the shop that are not deleted, in the order of their ids.
@@ -8,9 +9,26 @@ SELECT p.product_id
  WHERE p.shop_id = $1 AND p._deleted_at IS NULL
  ORDER BY p.product_id;
 
+-- name: known_products
+-- $1 shop_id, $2 ids, $3 digests of the same products, $4 owner, $5 epoch. The ids of those products that are stored
+-- with this very content; NULL when there are none, or when the lease is not the caller's. An array
+-- spares a row for each.
+SELECT array_agg(sent.id)
+  FROM unnest($2::text[], $3::bytea[]) AS sent (id, digest)
+ CROSS JOIN LATERAL (
+       SELECT o._digest
+         FROM tiktok.products AS o
+        WHERE o.shop_id = $1 AND o.product_id BETWEEN sent.id AND sent.id
+        ORDER BY o.product_id
+        LIMIT 1) AS stored
+ WHERE stored._digest = sent.digest
+   AND EXISTS (SELECT FROM sync.leases AS l
+                WHERE l.shop_id = $1 AND l.owner = $4 AND l.epoch = $5 AND l.expires_at > now());
+
 -- name: store_products
 -- $1 shop_id, $2 records (JSON array of products as Search Products sends them, each with an id),
--- $3 fetched_at, $4 scrubbed (ids of the records whose text was scrubbed).
+-- $3 fetched_at, $4 scrubbed (ids of the records whose text was scrubbed), $5 digests (in the order of
+-- the records; NULL for one that must not be taken for known).
 -- One row: inserted, updated, stale, unchanged (distinct products; their sum is the number of ids sent).
 -- The newest update_time wins, among equal ones (or without one) the later fetch. A product that is
 -- stored with this very content is not touched. SKUs follow their product: new and changed ones are
@@ -21,15 +39,16 @@ SELECT p.product_id
 -- serialization_failure when another session stored another version of one of these products
 -- meanwhile: store the page again.
 WITH page AS MATERIALIZED (
-    SELECT DISTINCT ON (product_id) product_id, update_time, record
+    SELECT DISTINCT ON (product_id) product_id, update_time, record, digest
       FROM (SELECT sent.value->>'id' AS product_id, epoch(sent.value->>'update_time') AS update_time,
-                   sent.value AS record, sent.ordinality AS place
-              FROM jsonb_array_elements($2::text::jsonb) WITH ORDINALITY AS sent) AS record
+                   sent.value AS record, sent.digest, sent.place
+              FROM ROWS FROM (jsonb_array_elements($2::text::jsonb), unnest($5::bytea[]))
+                   WITH ORDINALITY AS sent (value, digest, place)) AS record
      ORDER BY product_id, update_time DESC NULLS LAST, place DESC
 ), judged AS MATERIALIZED (
     -- LIMIT keeps this one probe of the primary key per id, whatever the planner believes about the
     -- table: a plan cached while the table was empty would scan the whole shop ever after.
-    SELECT p.product_id, p.update_time, p.record, s.version, s._raw AS prior,
+    SELECT p.product_id, p.update_time, p.record, p.digest, s.version, s._raw AS prior,
            CASE WHEN s.version IS NULL THEN 'new'
                 WHEN p.update_time > s.update_time THEN 'newer'
                 WHEN p.update_time < s.update_time THEN 'stale'
@@ -43,7 +62,7 @@ WITH page AS MATERIALIZED (
             WHERE o.shop_id = $1 AND o.product_id = p.product_id
             LIMIT 1) AS s ON true
 ), changed AS MATERIALIZED (
-    SELECT j.product_id, j.update_time, j.version, j.prior, j.record,
+    SELECT j.product_id, j.update_time, j.version, j.prior, j.record, j.digest,
            CASE WHEN j.record->>'status' = 'DELETED' THEN coalesce(j.update_time, $3) END AS deleted_at
       FROM judged AS j
      WHERE j.verdict IN ('new', 'newer')
@@ -54,7 +73,7 @@ WITH page AS MATERIALIZED (
         is_not_for_sale, selling_format, listing_quality_tier, is_enabled_scheduled_sale,
         schedule_sale_time, sales_regions, product_tags, product_sync_fail_reasons, recommended_categories,
         integrated_platform_statuses, product_families,
-        _raw, _scrubbed, _deleted_at, _synced_at, _fetched_at)
+        _raw, _scrubbed, _digest, _deleted_at, _synced_at, _fetched_at)
     SELECT $1, product_id,
            word(record->>'title'), word(record->>'status'), epoch(record->>'create_time'),
            epoch(record->>'update_time'), word(record->'audit'->>'status'),
@@ -66,7 +85,7 @@ WITH page AS MATERIALIZED (
            node(record->'product_tags'), node(record->'product_sync_fail_reasons'),
            node(record->'recommended_categories'), node(record->'integrated_platform_statuses'),
            node(record->'product_families'),
-           record, product_id = ANY ($4), deleted_at, now(), $3
+           record, product_id = ANY ($4), digest, deleted_at, now(), $3
       FROM changed
      ORDER BY product_id
     ON CONFLICT (shop_id, product_id) DO UPDATE SET (
@@ -74,7 +93,7 @@ WITH page AS MATERIALIZED (
         is_not_for_sale, selling_format, listing_quality_tier, is_enabled_scheduled_sale,
         schedule_sale_time, sales_regions, product_tags, product_sync_fail_reasons, recommended_categories,
         integrated_platform_statuses, product_families,
-        _raw, _scrubbed, _deleted_at, _synced_at, _fetched_at)
+        _raw, _scrubbed, _digest, _deleted_at, _synced_at, _fetched_at)
         = ROW (
             EXCLUDED.title, EXCLUDED.status, EXCLUDED.create_time, EXCLUDED.update_time,
             EXCLUDED.audit_status, EXCLUDED.audit_pre_approved_reasons, EXCLUDED.has_draft,
@@ -82,7 +101,7 @@ WITH page AS MATERIALIZED (
             EXCLUDED.is_enabled_scheduled_sale, EXCLUDED.schedule_sale_time, EXCLUDED.sales_regions,
             EXCLUDED.product_tags, EXCLUDED.product_sync_fail_reasons, EXCLUDED.recommended_categories,
             EXCLUDED.integrated_platform_statuses, EXCLUDED.product_families,
-            EXCLUDED._raw, EXCLUDED._scrubbed,
+            EXCLUDED._raw, EXCLUDED._scrubbed, EXCLUDED._digest,
             -- Edited after its deletion: deleted as of the first time.
             CASE WHEN EXCLUDED._deleted_at IS NOT NULL THEN coalesce(o._deleted_at, EXCLUDED._deleted_at) END,
             EXCLUDED._synced_at, EXCLUDED._fetched_at)
@@ -109,7 +128,8 @@ WITH page AS MATERIALIZED (
      CROSS JOIN LATERAL (
            SELECT k.sku_id, k.product_id, k._deleted_at
              FROM tiktok.skus AS k
-            WHERE k.shop_id = $1 AND k.product_id = w.product_id
+            WHERE k.shop_id = $1 AND k.product_id BETWEEN w.product_id AND w.product_id
+            ORDER BY k.product_id
            OFFSET 0) AS s
      WHERE NOT w.is_new
 ), prior_sku AS MATERIALIZED (
@@ -167,7 +187,10 @@ WITH page AS MATERIALIZED (
            _synced_at = now(), _fetched_at = $3
      WHERE k.ctid = ANY (ARRAY (
            SELECT (SELECT x.ctid FROM tiktok.skus AS x
-                    WHERE x.shop_id = $1 AND x.sku_id = a.sku_id AND x.product_id = a.product_id)
+                    WHERE x.shop_id = $1 AND x.sku_id BETWEEN a.sku_id AND a.sku_id
+                      AND x.product_id = a.product_id
+                    ORDER BY x.sku_id
+                    LIMIT 1)
              FROM absent AS a))
 ), stock AS MATERIALIZED (
     -- Locked in the order in which inventory answers write. An answer fetched later knows better.
@@ -179,10 +202,10 @@ WITH page AS MATERIALIZED (
      CROSS JOIN LATERAL (
            SELECT i.sku_id, i.warehouse_id, i.ctid AS address
              FROM tiktok.inventory AS i
-            WHERE i.shop_id = $1 AND i.product_id = w.product_id
+            WHERE i.shop_id = $1 AND i.product_id BETWEEN w.product_id AND w.product_id
               AND i._deleted_at IS NULL AND i._fetched_at <= $3
               AND (w.deleted_at IS NOT NULL OR i.sku_id IN (SELECT a.sku_id FROM absent AS a))
-            ORDER BY i.sku_id, i.warehouse_id
+            ORDER BY i.product_id, i.sku_id, i.warehouse_id
               FOR UPDATE) AS x
 ), marked_stock AS (
     UPDATE tiktok.inventory AS i

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -38,10 +39,11 @@ class Copy:
         self, stream: str, records: Iterable[Json], *, fetched: int = 0, scrubbed: Iterable[str] = ()
     ) -> tuple[int, int, int, int]:
         """Inserted, updated, stale, unchanged."""
-        row = await self.connection.fetchrow(
-            query(f"store_{stream}"), SHOP, json.dumps(list(records)), at(fetched), list(scrubbed)
-        )
-        return tuple(row)
+        sent = list(records)
+        values = [SHOP, json.dumps(sent), at(fetched), list(scrubbed)]
+        if stream in ("orders", "products"):
+            values.append([hashlib.sha1(json.dumps(record).encode()).digest()[:16] for record in sent])
+        return tuple(await self.connection.fetchrow(query(f"store_{stream}"), *values))
 
     async def rows(self, sql: str, *values: Any) -> list[asyncpg.Record]:
         return list(await self.connection.fetch(sql, *values))

@@ -13,15 +13,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sync.model import Page, Record, Window
+from sync.model import Page, Record, Tally, Window
 from sync.store.leases import Lease, LeaseKeeper
 from sync.store.ledger import Closing
-from sync.store.sink import Target
+from sync.store.page_writer import Target
 
 ROOT = Path(__file__).parents[2]
 SHOP = "7000714532876273420"
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
 ORDERS = Target(stream="orders", statement="store_orders")
+PRODUCTS = Target(stream="products", statement="store_products")
 WAREHOUSES = Target(stream="warehouses", statement="store_warehouses", divisible=False)
 
 Json = dict[str, Any]
@@ -48,12 +49,32 @@ def order(order_id: str, *, updated: int = 0, **changes: Any) -> Json:
     }
 
 
+def product(product_id: str, *, updated: int = 0, **changes: Any) -> Json:
+    """A product as the API would send it, as small as can be."""
+    return {
+        "id": product_id,
+        "status": "ACTIVATE",
+        "update_time": int(at(updated).timestamp()),
+        "skus": [{"id": f"{product_id}-1", "price": {"currency": "GBP", "sale_price": "1.00"}}],
+        **changes,
+    }
+
+
 def page(records: Iterable[Json | Record], *, fetched: float = 0) -> Page:
     made = tuple(
         one if isinstance(one, Record) else Record(key=one.get("id"), raw=json.dumps(one).encode())
         for one in records
     )
     return Page(records=made, next_token=None, total=len(made), fetched_at=at(fetched))
+
+
+def counts(tally: Tally) -> dict[str, int]:
+    """What became of the records, without what happened to none."""
+    return {
+        name: n
+        for name in ("inserted", "updated", "stale", "unchanged", "rejected")
+        if (n := getattr(tally, name))
+    }
 
 
 def closing(since: int, until: int, *, settled: int = 10**9, **changes: Any) -> Closing:

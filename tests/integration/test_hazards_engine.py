@@ -18,8 +18,9 @@ from sync.engine.stream_sync import StreamSync
 from sync.model import Page, Record
 from sync.simulator.options import SimulatorOptions
 from sync.store.leases import LeaseKeeper
+from sync.store.page_writer import Target
 from sync.store.pool import Database
-from sync.store.sink import Sink, Target
+from sync.store.sink import Sink
 from tests.conftest import StartSimulator
 from tests.integration.hazards import sync_all
 from tests.integration.store_probe import at, hold

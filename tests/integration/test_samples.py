@@ -11,8 +11,9 @@ import asyncpg
 import pytest
 
 from sync.store.leases import LeaseKeeper
+from sync.store.page_writer import Target
 from sync.store.pool import Database
-from sync.store.sink import Sink, Target
+from sync.store.sink import Sink
 from sync.streams.base import WholeList
 from sync.streams.registry import STREAMS
 from sync.tiktok.envelope import read_envelope, read_page

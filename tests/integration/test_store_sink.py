@@ -18,7 +18,7 @@ from sync.store.pool import Database
 from sync.store.runs import Runs
 from sync.store.sink import Sink
 from tests.integration.hazards import WAITS_FOR_A_LOCK
-from tests.integration.store_probe import ORDERS, WAREHOUSES, at, closing, hold, order, page
+from tests.integration.store_probe import ORDERS, WAREHOUSES, at, closing, counts, hold, order, page
 
 # Refused in every mode: the key does not fit into an index.
 UNSTORABLE_ID = "".join(chr(0x4E00 + n * 7 % 20_000) for n in range(4_000))
@@ -48,14 +48,6 @@ async def ids(connection: asyncpg.Connection) -> list[str]:
 async def rejects(connection: asyncpg.Connection) -> dict[str, bool]:
     """Whether the row is stored nevertheless, by the id of each record that was set aside."""
     return dict(await connection.fetch("SELECT record_id, stored FROM sync.rejects ORDER BY record_id"))
-
-
-def counts(tally: Tally) -> dict[str, int]:
-    return {
-        name: n
-        for name in ("inserted", "updated", "stale", "unchanged", "rejected")
-        if (n := getattr(tally, name))
-    }
 
 
 async def test_a_page_that_comes_again_changes_nothing(
