@@ -1,26 +1,21 @@
 -- name: gaps
--- $1 shop_id, $2 stream, $3 since, $4 until. What lies in [since, until) and is not settled, oldest first.
-SELECT lower(gap) AS since, upper(gap) AS until
-  FROM unnest(tstzmultirange(tstzrange($3, $4))
-              - coalesce((SELECT settled FROM sync.cursors WHERE shop_id = $1 AND stream = $2), '{}')) AS gap
- ORDER BY gap;
+-- $1 shop_ids, $2 streams, $3 since, $4 until: four arrays, one element a question. What lies in
+-- [since, until) and is not settled, oldest first, with the place of its question (from 1).
+SELECT asked.place, lower(gap) AS since, upper(gap) AS until
+  FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::timestamptz[])
+       WITH ORDINALITY AS asked (shop_id, stream, since, until, place)
+  LEFT JOIN sync.cursors AS c USING (shop_id, stream)
+ CROSS JOIN LATERAL unnest(tstzmultirange(tstzrange(asked.since, asked.until)) - coalesce(c.settled, '{}')) AS gap
+ ORDER BY asked.place, gap;
 
 -- name: uncovered
--- $1 shop_id, $2 stream, $3 since, $4 until. What lies in [since, until) and was never read, oldest first.
-SELECT lower(gap) AS since, upper(gap) AS until
-  FROM unnest(tstzmultirange(tstzrange($3, $4))
-              - coalesce((SELECT covered FROM sync.cursors WHERE shop_id = $1 AND stream = $2), '{}')) AS gap
- ORDER BY gap;
-
--- name: cover
--- $1 shop_id, $2 stream, $3 since, $4 until, $5 settled_until: the part before it needs no second look.
--- Only in the transaction that stores the last rows of the window.
-UPDATE sync.cursors
-   SET covered = covered + tstzmultirange(tstzrange($3, $4)),
-       settled = settled + CASE WHEN $5 > $3
-                                THEN tstzmultirange(tstzrange($3, least($4, $5))) ELSE '{}' END,
-       synced_until = upper(covered + tstzmultirange(tstzrange($3, $4)))
- WHERE shop_id = $1 AND stream = $2;
+-- Like gaps. What lies in [since, until) and was never read.
+SELECT asked.place, lower(gap) AS since, upper(gap) AS until
+  FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::timestamptz[])
+       WITH ORDINALITY AS asked (shop_id, stream, since, until, place)
+  LEFT JOIN sync.cursors AS c USING (shop_id, stream)
+ CROSS JOIN LATERAL unnest(tstzmultirange(tstzrange(asked.since, asked.until)) - coalesce(c.covered, '{}')) AS gap
+ ORDER BY asked.place, gap;
 
 -- name: cover_whole
 -- $1 shop_id, $2 stream, $3 as of. For streams without windows: everything was read, as it was then.
@@ -32,16 +27,28 @@ INSERT INTO sync.cursors (shop_id, stream)
 SELECT $1, stream FROM unnest($2::text[]) AS stream
 ON CONFLICT (shop_id, stream) DO NOTHING;
 
--- name: note_attempt
--- $1 shop_id, $2 stream.
-UPDATE sync.cursors SET attempted_at = now() WHERE shop_id = $1 AND stream = $2;
+-- name: note_attempts
+-- $1 shop_ids, $2 streams: two arrays, one element a cursor. Those that exist are marked as tried
+-- now and returned. Nobody waits for the disk: what a crash forgets is noted again.
+UPDATE sync.cursors AS c SET attempted_at = now()
+  FROM unnest($1::text[], $2::text[]) AS tried (shop_id, stream)
+ WHERE c.shop_id = tried.shop_id AND c.stream = tried.stream
+   AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
+RETURNING c.shop_id, c.stream;
 
--- name: note_success
--- $1 shop_id, $2 stream, $3 seconds until it is due again.
-UPDATE sync.cursors
-   SET succeeded_at = now(), due_at = now() + make_interval(secs => $3), failures = 0,
+-- name: note_successes
+-- $1 shop_ids, $2 streams, $3 seconds until each is due again: three arrays, one element a cursor.
+-- With the cursor, how many of its records are missing from the tables. Nobody waits for the disk:
+-- what a crash forgets is due again at once.
+UPDATE sync.cursors AS c
+   SET succeeded_at = now(), due_at = now() + make_interval(secs => done.due_in_s), failures = 0,
        last_error = NULL, last_error_at = NULL, parked_reason = NULL
- WHERE shop_id = $1 AND stream = $2;
+  FROM unnest($1::text[], $2::text[], $3::float8[]) AS done (shop_id, stream, due_in_s)
+ WHERE c.shop_id = done.shop_id AND c.stream = done.stream
+   AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
+RETURNING c.shop_id, c.stream,
+          (SELECT count(*) FROM sync.rejects AS r
+            WHERE r.shop_id = c.shop_id AND r.stream = c.stream AND NOT r.stored) AS rejects;
 
 -- name: note_failure
 -- $1 shop_id, $2 stream, $3 error, $4 seconds until it is tried again, $5 why it is parked or NULL.
@@ -55,21 +62,33 @@ UPDATE sync.cursors
 SELECT failures FROM sync.cursors WHERE shop_id = $1 AND stream = $2;
 
 -- name: due_shops
--- $1 streams, $2 at most so many. Shops with something due, longest waiting first, and what is due.
+-- $1 streams, $2 at most so many, $3 shop_ids to leave out. Shops with something due, longest
+-- waiting first, and what is due.
 -- A shop that some process syncs now is left out, and may not stand in the way of others.
 -- A shop that TikTok calls inactive is asked again when its cursors are due, a day later.
-SELECT c.shop_id, array_agg(c.stream) AS streams
-  FROM sync.cursors AS c
-  JOIN sync.shops AS s USING (shop_id)
- WHERE s.state IN ('active', 'inactive') AND c.due_at <= now() AND c.stream = ANY ($1::text[])
-   AND NOT EXISTS (SELECT FROM sync.leases AS l
-                    WHERE l.shop_id = c.shop_id AND l.expires_at > now()
-                      AND EXISTS (SELECT FROM pg_stat_activity AS a
-                                   WHERE a.pid = l.session_pid
-                                     AND (a.backend_start = l.session_start OR a.backend_start IS NULL)))
- GROUP BY c.shop_id
- ORDER BY min(c.due_at)
- LIMIT $2;
+-- Streams that are all but due come along, so that a shop's streams stay together.
+WITH waiting AS (
+    SELECT c.shop_id, c.due_at
+      FROM sync.cursors AS c
+      JOIN sync.shops AS s USING (shop_id)
+     WHERE s.state IN ('active', 'inactive') AND c.due_at <= now() AND c.stream = ANY ($1::text[])
+       AND c.shop_id <> ALL ($3::text[])
+       AND NOT EXISTS (SELECT FROM sync.leases AS l
+                        WHERE l.shop_id = c.shop_id AND l.expires_at > now()
+                          AND EXISTS (SELECT FROM pg_stat_activity AS a
+                                       WHERE a.pid = l.session_pid
+                                         AND (a.backend_start = l.session_start OR a.backend_start IS NULL)))
+     ORDER BY c.due_at
+     -- A shop waits with each of its streams; without a bound all that wait would be sorted.
+     LIMIT $2 * cardinality($1::text[])
+), first AS (
+    SELECT shop_id, min(due_at) AS due_at FROM waiting GROUP BY shop_id ORDER BY min(due_at) LIMIT $2)
+SELECT f.shop_id,
+       ARRAY(SELECT c.stream FROM sync.cursors AS c
+              WHERE c.shop_id = f.shop_id AND c.due_at <= now() + interval '2 seconds'
+                AND c.stream = ANY ($1::text[])) AS streams
+  FROM first AS f
+ ORDER BY f.due_at;
 
 -- name: retry_failed
 -- Whatever failed last is due now: a restart means that somebody may have mended the cause.

@@ -7,6 +7,22 @@ WITH closed AS (
      WHERE shop_id = $1 AND finished_at IS NULL)
 INSERT INTO sync.runs (shop_id, reason, epoch) VALUES ($1, $2, $3) RETURNING run_id;
 
+-- name: reserve_runs
+-- $1 shop_ids. Each shop's id for a run that has no row until there is something to tell. Runs that
+-- were left open are closed like at any beginning.
+WITH closed AS (
+    UPDATE sync.runs
+       SET outcome = 'abandoned', finished_at = now(), error = 'its process ended without a word'
+     WHERE shop_id = ANY ($1::text[]) AND finished_at IS NULL)
+SELECT shop_id, nextval(pg_get_serial_sequence('sync.runs', 'run_id')) AS run_id
+  FROM unnest($1::text[]) AS shop_id;
+
+-- name: show_run
+-- $1 run_id, $2 shop_id, $3 reason, $4 epoch, $5 seconds since it began. A reserved run has its row.
+INSERT INTO sync.runs (run_id, shop_id, reason, epoch, started_at) OVERRIDING SYSTEM VALUE
+VALUES ($1, $2, $3, $4, now() - make_interval(secs => $5))
+ON CONFLICT (run_id) DO NOTHING;
+
 -- name: end_run
 -- $1 run_id, $2 outcome, $3 error, then the tally: requests, fetched, inserted, updated, stale, unchanged, rejected.
 UPDATE sync.runs
@@ -14,12 +30,71 @@ UPDATE sync.runs
        updated = $7, stale = $8, unchanged = $9, rejected = $10
  WHERE run_id = $1;
 
--- name: record_slice
--- The ledger row of a slice; see the columns of sync.slices for the parameters, in their order.
-INSERT INTO sync.slices (
-    run_id, shop_id, stream, since, until, keys, verdict, first_total, last_total, distinct_ids, walks,
-    requests, fetched, inserted, updated, stale, unchanged, rejected, started_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19);
+-- name: close_slices
+-- The parameters are arrays, one element a slice, with at most one slice of a shop and stream; their
+-- meaning is that of the names below. Only in the transaction that stores the slices' last rows.
+-- Windows that are marked so are covered, every slice counts towards the shop's request rate, and
+-- the ledger accounts for it: a quiet one by prolonging the quiet row right before it, if that
+-- is the newest. A reserved run has its row once a slice of it is not quiet.
+WITH given AS (
+    SELECT * FROM unnest(
+        $1::bigint[], $2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[], $6::timestamptz[],
+        $7::boolean[], $8::integer[], $9::text[], $10::bigint[], $11::bigint[], $12::bigint[], $13::integer[],
+        $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[],
+        $21::timestamptz[])
+      AS g (run_id, shop_id, stream, since, until, settled_until, covers, keys, verdict, first_total,
+            last_total, distinct_ids, walks, requests, fetched, inserted, updated, stale, unchanged, rejected,
+            started_at)
+), closed AS MATERIALIZED (
+    SELECT *, inserted + updated + stale + rejected = 0 AS is_same,
+           inserted + updated + stale + rejected = 0 AND verdict IN ('clean', 'whole') AS is_quiet
+      FROM given
+), prolonged AS (
+    UPDATE sync.slices AS s
+       SET until = c.until, keys = s.keys + c.keys, polls = s.polls + 1, walks = s.walks + c.walks,
+           first_total = s.first_total + c.first_total, last_total = s.last_total + c.last_total,
+           distinct_ids = s.distinct_ids + c.distinct_ids, requests = s.requests + c.requests,
+           fetched = s.fetched + c.fetched, unchanged = s.unchanged + c.unchanged, finished_at = now()
+      FROM closed AS c
+      JOIN sync.cursors AS u USING (shop_id, stream)
+     WHERE c.is_quiet AND s.slice_id = u.quiet_slice_id AND s.verdict = c.verdict
+       AND (c.until IS NULL OR (s.since <= c.since AND s.until >= c.since AND s.until <= c.until))
+    RETURNING s.shop_id, s.stream
+), made AS (
+    INSERT INTO sync.slices (
+        run_id, shop_id, stream, since, until, keys, verdict, first_total, last_total, distinct_ids, walks,
+        requests, fetched, inserted, updated, stale, unchanged, rejected, started_at)
+    SELECT CASE WHEN NOT is_quiet THEN run_id END, shop_id, stream, since, until, keys, verdict, first_total,
+           last_total, distinct_ids, walks, requests, fetched, inserted, updated, stale, unchanged, rejected,
+           started_at
+      FROM closed AS c
+     WHERE NOT EXISTS (SELECT FROM prolonged AS p WHERE p.shop_id = c.shop_id AND p.stream = c.stream)
+    RETURNING slice_id, shop_id, stream
+), shown AS (
+    INSERT INTO sync.runs (run_id, shop_id, reason, epoch, started_at) OVERRIDING SYSTEM VALUE
+    SELECT c.run_id, c.shop_id, 'due', coalesce(l.epoch, 0), c.started_at
+      FROM closed AS c
+      LEFT JOIN sync.leases AS l USING (shop_id)
+     WHERE NOT c.is_same AND NOT EXISTS (SELECT FROM sync.runs AS r WHERE r.run_id = c.run_id)
+    ON CONFLICT (run_id) DO NOTHING)
+UPDATE sync.cursors AS u
+   SET covered = CASE WHEN c.covers THEN u.covered + tstzmultirange(tstzrange(c.since, c.until))
+                      ELSE u.covered END,
+       settled = CASE WHEN c.covers AND c.settled_until > c.since
+                      THEN u.settled + tstzmultirange(tstzrange(c.since, least(c.until, c.settled_until)))
+                      ELSE u.settled END,
+       synced_until = CASE WHEN c.covers THEN upper(u.covered + tstzmultirange(tstzrange(c.since, c.until)))
+                           ELSE u.synced_until END,
+       quiet_slice_id = CASE WHEN m.slice_id IS NULL THEN u.quiet_slice_id
+                             WHEN c.is_quiet THEN m.slice_id END,
+       -- Bounded on both sides: exp() and products that underflow are errors.
+       request_rate = greatest(u.request_rate, 1e-9)
+                    * exp(-least(greatest(extract(epoch FROM now() - u.rated_at)::float8, 0), 600) / 60)
+                    + c.requests / 60.0::float8,
+       rated_at = now()
+  FROM closed AS c
+  LEFT JOIN made AS m USING (shop_id, stream)
+ WHERE u.shop_id = c.shop_id AND u.stream = c.stream;
 
 -- name: record_reject
 -- $1 shop_id, $2 stream, $3 record_id, $4 stored, $5 sqlstate, $6 reason, $7 raw.

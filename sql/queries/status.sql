@@ -15,9 +15,10 @@ SELECT s.shop_id, coalesce(t.name, '') AS name, coalesce(t.region, '') AS region
  ORDER BY t.connected_at, s.shop_id, array_position($1::text[], c.stream);
 
 -- name: request_rates
--- Requests per second of each shop over its last minute of closed slices.
-SELECT shop_id, (sum(requests) / 60.0)::float8 AS requests_per_second
-  FROM sync.slices WHERE finished_at > now() - interval '1 minute'
+-- Requests per second of each shop that asked anything lately, about over its last minute.
+SELECT shop_id, sum(request_rate * exp(-greatest(extract(epoch FROM now() - rated_at)::float8, 0) / 60))
+                AS requests_per_second
+  FROM sync.cursors WHERE rated_at > now() - interval '10 minutes'
  GROUP BY shop_id;
 
 -- name: row_counts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 import structlog
@@ -13,7 +14,7 @@ from sync.engine.shop_sync import ShopSync, Tools
 from sync.engine.tokens import TokenSource
 from sync.errors import AppError, DatabaseGoneError, SettingsError, SyncError
 from sync.model import Shop
-from sync.store.leases import LeaseKeeper
+from sync.store.leases import Lease, LeaseKeeper
 from sync.tiktok.client import AppKeys, Client
 from sync.tiktok.limiter import Pacer
 
@@ -23,6 +24,7 @@ log = structlog.get_logger(__name__)
 _AFTER_TAKEOVER_S = 1.0
 _LEASE_RETRY_S = 1.0
 _MISCONFIGURED_S = 900.0
+_MOST_PACERS = 20_000
 
 
 class Fleet:
@@ -42,8 +44,8 @@ class Fleet:
         self._tokens = tokens
         self._leases = leases
         self._keys_of = keys_of
-        # Kept for the life of the process: what a pacer has learnt outlasts a run.
-        self._pacers: dict[str, Pacer] = {}
+        # What a pacer has learnt outlasts a run. Last used last.
+        self._pacers: OrderedDict[str, Pacer] = OrderedDict()
         self._running: dict[str, ShopSync] = {}
         self._reserved: set[str] = set()
         self._seats = asyncio.Semaphore(tools.settings.parallel_shops)
@@ -102,7 +104,7 @@ class Fleet:
         report.outcome = "busy" if lease is None else "complete"
         if lease is None:
             return
-        pacer = self._pacers.setdefault(shop.shop_id, Pacer(self._tools.settings.requests_per_second))
+        pacer = self._pacer_for(lease)
         if lease.taken_over:
             pacer.pause(_AFTER_TAKEOVER_S)
         api = ShopApi(shop, client=self._client, keys=keys, tokens=self._tokens, pacer=pacer, lease=lease)
@@ -114,7 +116,19 @@ class Fleet:
             await sync.run()
         finally:
             self._running.pop(shop.shop_id, None)
+            lease.learned_rate = pacer.learned_rate
             await self._leases.release(lease)
+
+    def _pacer_for(self, lease: Lease) -> Pacer:
+        pacer = self._pacers.get(lease.shop_id)
+        # Another process may have learnt better meanwhile.
+        if pacer is None or pacer.learned_rate != lease.learned_rate:
+            pacer = Pacer(self._tools.settings.requests_per_second, learned_rate=lease.learned_rate)
+            self._pacers[lease.shop_id] = pacer
+        self._pacers.move_to_end(lease.shop_id)
+        if len(self._pacers) > _MOST_PACERS:
+            self._pacers.popitem(last=False)
+        return pacer
 
     async def _postpone(self, request: SyncRequest, report: RunReport, error: SettingsError) -> None:
         """The shop's app is not in the settings: its streams wait, so that others get their turn."""
@@ -168,16 +182,14 @@ class Fleet:
             report.problems.append(f"a fault in shopsync itself ({type(error).__name__}); the log has more")
 
     async def _find(self, shop_id: str, report: RunReport) -> Shop | None:
-        rows = await self._tools.shops.list([shop_id])
-        if not rows:
+        row = await self._tools.shops.find(shop_id)
+        if row is None:
             report.problems.append(f"shop {shop_id} is not connected")
             return None
-        shop = rows[0].shop
+        shop = row.shop
         report.name = shop.name
         if shop.state not in ("active", "inactive"):
-            report.problems.append(
-                f"shop {shop_id} is {shop.state}: {rows[0].state_reason or 'no reason given'}"
-            )
+            report.problems.append(f"shop {shop_id} is {shop.state}: {row.state_reason or 'no reason given'}")
             return None
         return shop
 

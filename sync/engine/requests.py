@@ -8,6 +8,9 @@ from typing import Literal
 
 from sync.model import Tally
 
+# The reason of the daemon's rounds. One that finds nothing new leaves no row and no line in the log.
+DUE = "due"
+
 Outcome = Literal["complete", "incomplete", "failed", "busy", "stopped"]
 
 

@@ -1,21 +1,22 @@
-"""All streams of one shop, under its lease, with one row in the ledger of runs."""
+"""All streams of one shop, under its lease, as one run."""
 
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
 
-from sync import metrics
 from sync.engine import plan
 from sync.engine.api import ShopApi
 from sync.engine.requests import RunReport, StreamProgress, SyncRequest
+from sync.engine.run import Run
 from sync.engine.slice_sync import SliceSync
 from sync.engine.stream_sync import Pace, Round, StreamSync
+from sync.engine.timing import due_in_s, spread
 from sync.errors import (
     AppError,
     DatabaseError,
@@ -72,7 +73,7 @@ class ShopSync:
         self._lease = lease
         self._report = report
         self._stopping = asyncio.Event()
-        self._run_id = 0
+        self._run = Run(request, runs=tools.runs, lease=lease)
 
     def stop(self) -> None:
         """No new slice is begun; those under way may end."""
@@ -80,12 +81,20 @@ class ShopSync:
 
     async def run(self) -> None:
         """The report tells what became of the request. Raises errors wider than the shop as they are."""
-        streams = select_streams(self._request.streams)
-        await self._tools.cursors.ensure(self._shop.shop_id, [s.name for s in streams])
-        self._run_id = await self._tools.runs.begin(self._lease, reason=self._request.reason)
+        await self._run.begin()
+        try:
+            error = await self._sync()
+            await self._run.end(self._report)
+        finally:
+            self._run.stop_timer()
+        if isinstance(error, (AppError, DatabaseGoneError)):
+            raise error
+
+    async def _sync(self) -> SyncError | None:
+        """The error that ended the sync before its time, if one did."""
         error: SyncError | None = None
         try:
-            await self._run_streams(streams)
+            await self._run_streams(select_streams(self._request.streams))
         except* SyncError as group:
             error = _widest(group)
         if error is not None:
@@ -100,9 +109,7 @@ class ShopSync:
             self._report.outcome = "incomplete"
         elif self._shop.state == "inactive":
             await self._tools.shops.note_state(self._shop.shop_id, "active", reason=None)
-        await self._end_run()
-        if isinstance(error, (AppError, DatabaseGoneError)):
-            raise error
+        return error
 
     async def _run_streams(self, streams: tuple[Stream, ...]) -> None:
         round_ = Round(
@@ -179,17 +186,21 @@ class ShopSync:
 
     def _make_stream_sync(self, stream: Stream, round_: Round, progress: StreamProgress) -> StreamSync:
         settings = self._tools.settings
-        slices = SliceSync(
-            stream,
-            api=self._api,
-            sink=self._tools.sink,
-            lease=self._lease,
-            run_id=self._run_id,
-            lookback_s=settings.lookback_s,
-        )
+
+        def make_slices(has_moved: Callable[[], None]) -> SliceSync:
+            return SliceSync(
+                stream,
+                api=self._api,
+                sink=self._tools.sink,
+                lease=self._lease,
+                run_id=self._run.run_id,
+                lookback_s=settings.lookback_s,
+                has_moved=has_moved,
+            )
+
         return StreamSync(
             stream,
-            slices=slices,
+            make_slices=make_slices,
             cursors=self._tools.cursors,
             database=self._tools.database,
             pacer=self._api.pacer,
@@ -216,11 +227,13 @@ class ShopSync:
             failed_before = await cursors.failures(shop_id, stream.name)
             delay_s = min(interval_s * 2.0**failed_before, _LONGEST_BACKOFF_S)
             await cursors.note_failure(
-                shop_id, stream.name, error=failures[0], due_in_s=_spread(delay_s), parked_reason=None
+                shop_id, stream.name, error=failures[0], due_in_s=spread(delay_s), parked_reason=None
             )
+            rejects = await cursors.count_rejects(shop_id, stream.name)
         else:
-            await cursors.note_success(shop_id, stream.name, due_in_s=_spread(interval_s))
-        if rejects := await cursors.count_rejects(shop_id, stream.name):
+            wait_s = due_in_s(shop_id, interval_s, now=time.time())
+            rejects = await cursors.note_success(shop_id, stream.name, due_in_s=wait_s)
+        if rejects:
             # They block nothing, but whoever asks whether all is there must hear of them.
             self._report.problems.append(
                 f"{stream.name}: {rejects} records could not be stored; sync.rejects has them and why"
@@ -240,23 +253,8 @@ class ShopSync:
         wait_s = _INACTIVE_S if isinstance(error, ShopError) else _REFUSED_S
         for stream in self._request.streams:
             await self._tools.cursors.note_failure(
-                self._shop.shop_id, stream, error=str(error), due_in_s=_spread(wait_s), parked_reason=None
+                self._shop.shop_id, stream, error=str(error), due_in_s=spread(wait_s), parked_reason=None
             )
-
-    async def _end_run(self) -> None:
-        outcome = self._report.outcome
-        metrics.RUNS.labels(outcome).inc()
-        problems = "; ".join(self._report.problems[:3]) or None
-        extra = {} if problems is None else {"problems": problems}
-        await self._tools.runs.end(self._run_id, outcome=outcome, error=problems, tally=self._report.tally)
-        log.info(
-            "run_ended",
-            shop_id=self._shop.shop_id,
-            reason=self._request.reason,
-            outcome=outcome,
-            requests=self._report.tally.requests,
-            **extra,
-        )
 
 
 def _widest(group: BaseExceptionGroup[SyncError]) -> SyncError:
@@ -275,8 +273,3 @@ def _flatten(group: BaseExceptionGroup[SyncError]) -> Iterator[SyncError]:
             yield from _flatten(error)
         else:
             yield error
-
-
-def _spread(seconds: float) -> float:
-    """A little more or less, so that many shops do not come due together for ever."""
-    return seconds * random.uniform(0.95, 1.05)

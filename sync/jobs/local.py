@@ -1,4 +1,4 @@
-"""The daemon's clock: every few seconds Postgres is asked what is due, and the fleet does it."""
+"""The daemon's clock: every second Postgres is asked what is due, and the fleet does it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from apscheduler.events import EVENT_JOB_ERROR, EVENT_JOB_MISSED
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from sync.engine.fleet import Fleet
-from sync.engine.requests import SyncRequest
+from sync.engine.requests import DUE, SyncRequest
 from sync.errors import DatabaseError, SyncError
 from sync.store.cursors import Cursors
 
 log = structlog.get_logger(__name__)
 
-TICK_S = 5
+TICK_S = 1
 _STOP_S = 18.0
+_REFILL_BELOW = 0.75
 
 
 @contextmanager
@@ -49,7 +50,8 @@ class LocalJobs:
     """Keeps every shop up to date until told to stop.
 
     APScheduler only rings: it skips, shifts and forgets runs, so what is due is decided by the
-    due times in Postgres, and the ring does no more than wake the loop.
+    due times in Postgres, and the ring does no more than wake the loop. While more is due than there
+    is room for, the syncs that end wake it too.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class LocalJobs:
         self._most_at_once = most_at_once
         self._ring = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._more_is_due = False
         self.is_healthy = False
 
     async def run(self, stopping: asyncio.Event) -> None:
@@ -95,20 +98,27 @@ class LocalJobs:
         room = self._most_at_once - len(self._tasks)
         if room <= 0:
             return
+        running = self._fleet.running | {task.get_name() for task in self._tasks}
         try:
-            # More than there is room for: some of them may be under way already.
-            due = await self._cursors.due_shops(self._streams, at_most=self._most_at_once * 2)
+            due = await self._cursors.due_shops(self._streams, at_most=room, besides=sorted(running))
         except DatabaseError as error:
             self.is_healthy = False
+            self._more_is_due = False
             log.error("database_unreachable", reason=str(error))
             return
         self.is_healthy = True
-        running = self._fleet.running | {task.get_name() for task in self._tasks}
-        for shop_id, streams in [d for d in due if d[0] not in running][:room]:
-            request = SyncRequest(shop_id, streams, reason="due")
+        self._more_is_due = len(due) == room
+        for shop_id, streams in due:
+            request = SyncRequest(shop_id, streams, reason=DUE)
             task = asyncio.create_task(self._sync(request), name=shop_id)
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(self._note_end)
+
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        # A few at a time: asking for each single one would cost more than its sync.
+        if self._more_is_due and len(self._tasks) <= self._most_at_once * _REFILL_BELOW:
+            self._ring.set()
 
     async def _sync(self, request: SyncRequest) -> None:
         try:

@@ -7,7 +7,10 @@ import os
 import socket
 import time
 import uuid
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Literal
 
 import asyncpg
 import structlog
@@ -16,6 +19,7 @@ from sync import metrics
 from sync.errors import DatabaseError, FencedOutError
 from sync.store.pool import named_losses
 from sync.store.queries import query
+from sync.store.together import Together
 
 log = structlog.get_logger(__name__)
 
@@ -25,18 +29,24 @@ _RENEW_EVERY_S = 8.0
 # process may send its first.
 _RESERVE_S = 10.0
 # Somebody may keep a row of the leases locked, and meanwhile other shops want their turn here.
-_LOCK_TIMEOUT = "3s"
+# Nobody waits for the disk: a crash of Postgres ends every lease, and so may forget the newest.
+_SESSION = {"application_name": "shopsync leases", "lock_timeout": "3s", "synchronous_commit": "off"}
 
 
 @dataclass(slots=True)
 class Lease:
-    """The right to read and write one shop. Times are monotonic: a wall clock may jump."""
+    """The right to read and write one shop. Times are monotonic: a wall clock may jump.
+
+    ``learned_rate`` is what TikTok was found to allow the shop, in requests per second, or None
+    for the documented limit; whoever learns better changes it, and the next holder starts with it.
+    """
 
     shop_id: str
     owner: uuid.UUID
     epoch: int
     taken_over: bool
     good_until: float
+    learned_rate: float | None = None
     lost: asyncio.Event = field(default_factory=asyncio.Event)
 
     def check(self) -> None:
@@ -44,6 +54,10 @@ class Lease:
         if self.lost.is_set() or time.monotonic() > self.good_until:
             self.lost.set()
             raise FencedOutError(f"the lease of shop {self.shop_id} ran out or was taken over")
+
+
+# With the connection that it lives and dies with.
+_Granted = tuple[Lease, asyncpg.Connection] | Literal["locked"]
 
 
 class LeaseKeeper:
@@ -61,6 +75,8 @@ class LeaseKeeper:
         self._connection: asyncpg.Connection | None = None
         self._turn = asyncio.Lock()
         self._renewal: asyncio.Task[None] | None = None
+        self._acquiring: Together[str, _Granted | None] = Together(self._acquire, key=lambda shop_id: shop_id)
+        self._releasing: Together[Lease, None] = Together(self._release, key=lambda lease: lease.shop_id)
 
     async def __aenter__(self) -> LeaseKeeper:
         async with self._turn:
@@ -81,25 +97,17 @@ class LeaseKeeper:
 
     async def acquire(self, shop_id: str) -> Lease | None:
         """The shop's lease, or None while another process holds it."""
-        asked = time.monotonic()
-        async with self._turn:
-            with named_losses(self._url):
-                connection = await self._connect()
-                try:
-                    row = await connection.fetchrow(
-                        query("acquire_lease"), shop_id, self.owner, self._holder, _LIFE_S, timeout=10
-                    )
-                except asyncpg.LockNotAvailableError:
-                    return None  # Whoever has it locked has it, if only for a last page.
-        if row is None:
-            return None
-        lease = Lease(
-            shop_id=shop_id,
-            owner=self.owner,
-            epoch=row["epoch"],
-            taken_over=bool(row["taken_over"]),
-            good_until=asked + _LIFE_S - _RESERVE_S,
-        )
+        granted = await self._acquiring.ask(shop_id)
+        if granted == "locked":
+            await self._wait_for(shop_id)
+            granted = await self._acquiring.ask(shop_id)
+        if granted is None or isinstance(granted, str):
+            return None  # Whoever has it locked has it, if only for a last page.
+        lease, connection = granted
+        is_current = self._connection is connection
+        if not is_current or connection.is_closed():
+            lease.lost.set()  # Lost again before it was handed over.
+            return lease
         self._held[shop_id] = lease
         metrics.LEASES.set(len(self._held))
         return lease
@@ -110,25 +118,63 @@ class LeaseKeeper:
         if self._held.get(lease.shop_id) is lease:
             del self._held[lease.shop_id]
             metrics.LEASES.set(len(self._held))
+        try:
+            await self._releasing.ask(lease)
+        except DatabaseError as error:
+            log.warning("lease_release_failed", shop_id=lease.shop_id, reason=str(error))
+
+    async def _acquire(self, shop_ids: Sequence[str]) -> list[_Granted | None]:
+        asked = time.monotonic()
         async with self._turn:
-            if self._connection is None or self._connection.is_closed():
-                return
+            with named_losses(self._url):
+                connection = await self._connect()
+                rows = await connection.fetch(
+                    query("acquire_leases"), shop_ids, self.owner, self._holder, _LIFE_S, timeout=10
+                )
+        found: dict[str, _Granted] = {
+            row["shop_id"]: "locked" if row["epoch"] is None else (self._lease(row, asked), connection)
+            for row in rows
+        }
+        return [found.get(shop_id) for shop_id in shop_ids]
+
+    async def _wait_for(self, shop_id: str) -> None:
+        """The lease is not locked any more, or was for long; on a connection that keeps nobody waiting."""
+        with named_losses(self._url):
+            connection = await asyncpg.connect(self._url, timeout=10, server_settings=_SESSION)
             try:
+                with suppress(asyncpg.LockNotAvailableError):
+                    await connection.fetchval(query("await_lease"), shop_id, timeout=10)
+            finally:
+                connection.terminate()
+
+    def _lease(self, row: asyncpg.Record, asked: float) -> Lease:
+        return Lease(
+            shop_id=row["shop_id"],
+            owner=self.owner,
+            epoch=row["epoch"],
+            taken_over=bool(row["taken_over"]),
+            good_until=asked + _LIFE_S - _RESERVE_S,
+            learned_rate=row["learned_rate"],
+        )
+
+    async def _release(self, leases: Sequence[Lease]) -> list[None]:
+        async with self._turn:
+            if self._connection is not None and not self._connection.is_closed():
                 with named_losses(self._url):
                     await self._connection.execute(
-                        query("release_lease"), lease.shop_id, self.owner, timeout=5
+                        query("release_leases"),
+                        self.owner,
+                        [lease.shop_id for lease in leases],
+                        [lease.epoch for lease in leases],
+                        [lease.learned_rate for lease in leases],
+                        timeout=5,
                     )
-            except DatabaseError as error:
-                log.warning("lease_release_failed", shop_id=lease.shop_id, reason=str(error))
+        return [None for _ in leases]
 
     async def _connect(self) -> asyncpg.Connection:
         if self._connection is None or self._connection.is_closed():
             with named_losses(self._url):
-                self._connection = await asyncpg.connect(
-                    self._url,
-                    timeout=10,
-                    server_settings={"application_name": "shopsync leases", "lock_timeout": _LOCK_TIMEOUT},
-                )
+                self._connection = await asyncpg.connect(self._url, timeout=10, server_settings=_SESSION)
             self._connection.add_termination_listener(self._lose_all)
         return self._connection
 

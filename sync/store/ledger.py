@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 import asyncpg
 
+from sync.errors import FencedOutError
 from sync.model import Batch, Slice, Tally, Window
+from sync.store.leases import Lease
+from sync.store.pool import Database
 from sync.store.queries import query
+from sync.store.together import Together
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,22 +37,69 @@ class Closing:
 async def close_slice(
     connection: asyncpg.Connection, stream: str, shop_id: str, closing: Closing, tally: Tally
 ) -> None:
-    """The slice is covered and has its row in the ledger, once the transaction commits."""
-    slice_ = closing.slice_
-    if closing.covers and isinstance(slice_, Window):
-        await connection.execute(
-            query("cover"), shop_id, stream, slice_.since, slice_.until, closing.settled_until
+    """The slice is covered and accounted for in the ledger, once the transaction commits."""
+    await _close(connection, [_values(stream, shop_id, closing, tally)])
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    lease: Lease
+    stream: str
+    closing: Closing
+
+
+class EmptyClosings:
+    """Closes slices whose last page has no records: those of many shops in one transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._together: Together[_Ending, bool] = Together(
+            self._close_held, key=lambda ending: (ending.lease.shop_id, ending.stream)
         )
+
+    async def close(self, lease: Lease, stream: str, closing: Closing) -> None:
+        """The slice is covered and accounted for.
+
+        Raises FencedOutError when the lease is another's by now, and then has written nothing.
+        """
+        if not await self._together.ask(_Ending(lease, stream, closing)):
+            lease.lost.set()
+            raise FencedOutError(f"the lease of shop {lease.shop_id} was taken over")
+
+    async def _close_held(self, endings: Sequence[_Ending]) -> list[bool]:
+        """Which of them were closed: those whose leases are held until the transaction ends."""
+        claims = [(e.lease.shop_id, e.lease.owner, e.lease.epoch) for e in endings]
+
+        async def work(connection: asyncpg.Connection) -> list[bool]:
+            rows = await connection.fetch(query("hold_leases"), *map(list, zip(*claims, strict=True)))
+            held = {(row["shop_id"], row["owner"], row["epoch"]) for row in rows}
+            values = [
+                _values(e.stream, e.lease.shop_id, e.closing, Tally())
+                for e, claim in zip(endings, claims, strict=True)
+                if claim in held
+            ]
+            if values:
+                await _close(connection, values)
+            return [claim in held for claim in claims]
+
+        return await self._database.transact(work)
+
+
+def _values(stream: str, shop_id: str, closing: Closing, tally: Tally) -> tuple[Any, ...]:
+    """The parameters of close_slices for one slice, in their order."""
+    slice_ = closing.slice_
+    window = slice_ if isinstance(slice_, Window) else None
     total = Tally()
     total.add(closing.tally)
     total.add(tally)
-    await connection.execute(
-        query("record_slice"),
+    return (
         closing.run_id,
         shop_id,
         stream,
-        slice_.since if isinstance(slice_, Window) else None,
-        slice_.until if isinstance(slice_, Window) else None,
+        window.since if window else None,
+        window.until if window else None,
+        closing.settled_until,
+        closing.covers and window is not None,
         len(slice_.keys) if isinstance(slice_, Batch) else None,
         closing.verdict,
         closing.first_total,
@@ -62,3 +115,7 @@ async def close_slice(
         total.rejected,
         closing.started_at,
     )
+
+
+async def _close(connection: asyncpg.Connection, values: Sequence[tuple[Any, ...]]) -> None:
+    await connection.execute(query("close_slices"), *zip(*values, strict=True))

@@ -15,6 +15,7 @@ from sync.model import AuthorizedShop, Shop, Tokens
 from sync.store.credentials import Vault
 from sync.store.pool import Database
 from sync.store.queries import query
+from sync.store.together import Together
 
 _GONE = "the tokens of this shop are gone: connect it again with `shopsync shops connect`"
 
@@ -53,6 +54,7 @@ class Shops:
     def __init__(self, database: Database, vault: Vault) -> None:
         self._database = database
         self._vault = vault
+        self._finding: Together[str, ShopRow | None] = Together(self._find, key=lambda shop_id: shop_id)
 
     async def connect(
         self, app: str, tokens: Tokens, shops: Sequence[AuthorizedShop], *, fetched_at: datetime
@@ -91,6 +93,10 @@ class Shops:
         """The connected shops, those disconnected included; all, or the named ones that exist."""
         rows = await self._database.rows("list_shops", None if shop_ids is None else list(shop_ids))
         return [_read_shop(row) for row in rows]
+
+    async def find(self, shop_id: str) -> ShopRow | None:
+        """The connected shop, or None when there is none of that id."""
+        return await self._finding.ask(shop_id)
 
     async def set_state(self, shop_id: str, state: ShopState, *, reason: str | None = None) -> bool:
         """True when the shop exists and is in that state now."""
@@ -172,6 +178,10 @@ class Shops:
     async def condemn(self, credential_id: int, why: str, *, seen: int) -> None:
         """The tokens of that generation are dead; their shops wait for a new consent."""
         await self._database.run("condemn_credential", credential_id, why, seen)
+
+    async def _find(self, shop_ids: Sequence[str]) -> Sequence[ShopRow | None]:
+        found = {row.shop.shop_id: row for row in await self.list(shop_ids)}
+        return [found.get(shop_id) for shop_id in shop_ids]
 
     def _seal(self, app: str, open_id: str, kind: str, token: str) -> bytes:
         return self._vault.seal(token, bound_to=f"{app}|{open_id}|{kind}")

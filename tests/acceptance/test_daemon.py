@@ -127,14 +127,14 @@ async def test_shops_are_connected_paused_and_disconnected_while_the_daemon_runs
 
 async def rounds_pass(connection: asyncpg.Connection, shop_id: str) -> None:
     """The daemon has begun and ended a round of this shop since the call."""
-    last = await connection.fetchval("SELECT max(run_id) FROM sync.runs")
+    began = await connection.fetchval("SELECT clock_timestamp()")
 
     async def holds() -> bool:
         return bool(
             await connection.fetchval(
-                "SELECT count(*) >= 1 FROM sync.runs WHERE run_id > $1 AND shop_id = $2"
-                "  AND finished_at IS NOT NULL",
-                last,
+                "SELECT count(*) >= 1 FROM sync.cursors"
+                " WHERE shop_id = $2 AND attempted_at > $1 AND succeeded_at > attempted_at",
+                began,
                 shop_id,
             )
         )

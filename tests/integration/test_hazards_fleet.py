@@ -71,11 +71,14 @@ async def test_a_wish_to_stop_that_comes_while_a_lease_is_taken_is_honoured(
     simulator = await start_simulator()
     async with connected_app(make_settings(database_url, simulator), simulator) as app:
         await sync_all(app, streams=("warehouses",))
-        async with connection.transaction():
-            await connection.execute("SELECT FROM sync.leases FOR UPDATE")
+        # Not of this connection: within a transaction it sees the backends of its beginning.
+        locker = await asyncpg.connect(database_url)
+        async with locker.transaction():
+            await locker.execute("SELECT FROM sync.leases FOR UPDATE")
             running = asyncio.create_task(sync_all(app, streams=_ORDERS))
             await wait_until_true(connection, WAITS_FOR_A_LOCK)
             await app.fleet.stop()
+        await locker.close()
         (report,) = await asyncio.wait_for(running, 10)
     assert report.outcome == "stopped"
     assert await connection.fetchval("SELECT count(*) FROM tiktok.orders") == 0

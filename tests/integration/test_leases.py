@@ -206,3 +206,47 @@ async def test_a_keeper_that_ends_frees_its_shops(database_url: str, connection:
         while await other.acquire(SHOP) is None:
             # Postgres notices the closed connection by itself, a moment later.
             await asyncio.sleep(0.01)
+
+
+async def test_a_shop_whose_lease_is_locked_keeps_no_other_waiting(
+    keeper: LeaseKeeper, database_url: str
+) -> None:
+    shops = [f"shop {n}" for n in range(12)]
+    async with LeaseKeeper(database_url) as dead:
+        for shop in shops:
+            await hold(dead, shop)
+    writer = await asyncpg.connect(database_url)
+    async with writer.transaction():
+        await writer.execute("UPDATE sync.leases SET expires_at = '-infinity'")
+    async with writer.transaction():
+        await writer.fetchval("SELECT 1 FROM sync.leases WHERE shop_id = 'shop 5' FOR KEY SHARE")
+        late = asyncio.create_task(keeper.acquire("shop 5"))
+        others = await asyncio.gather(*(keeper.acquire(shop) for shop in shops if shop != "shop 5"))
+        assert None not in others
+        assert not late.done()
+    assert await late is not None
+    await writer.close()
+
+
+async def test_what_was_learnt_of_a_shop_s_pace_goes_to_the_next_process(
+    keeper: LeaseKeeper, database_url: str
+) -> None:
+    first = await hold(keeper)
+    assert first.learned_rate is None
+    first.learned_rate = 12.5
+    await keeper.release(first)
+    async with LeaseKeeper(database_url) as other:
+        second = await hold(other)
+        assert second.learned_rate == 12.5
+        second.learned_rate = None
+        await other.release(second)
+    assert (await hold(keeper)).learned_rate is None
+
+
+async def test_giving_a_lease_back_late_does_not_take_it_from_its_next_holder(
+    keeper: LeaseKeeper, connection: asyncpg.Connection
+) -> None:
+    first = await hold(keeper)
+    await hold(keeper)
+    await keeper.release(first)
+    assert await connection.fetchval("SELECT expires_at > now() FROM sync.leases")

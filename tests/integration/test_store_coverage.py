@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sync.engine.plan import settled_until
-from sync.model import Window
+from sync.model import Tally, Window
 from sync.store.cursors import Cursors
 from sync.store.leases import Lease, LeaseKeeper
+from sync.store.ledger import close_slice
 from sync.store.pool import Database
-from sync.store.queries import query
 from sync.store.sink import Sink
 from tests.integration.store_probe import ORDERS, SHOP, at, closing, hold, order, page, window
 
@@ -71,9 +71,8 @@ def test_what_is_left_to_read_is_what_a_set_of_seconds_says(
             async with database.connection() as connection, connection.transaction():
                 await connection.execute("UPDATE sync.cursors SET covered = '{}', settled = '{}'")
                 for (since, until), settled_s in reads:
-                    await connection.execute(
-                        query("cover"), SHOP, "orders", at(since), at(until), at(since + settled_s)
-                    )
+                    read = closing(since, until, settled=since + settled_s)
+                    await close_slice(connection, "orders", SHOP, read, Tally())
             async with database.connection() as connection:
                 until = await connection.fetchval("SELECT synced_until FROM sync.cursors")
             return (

@@ -12,6 +12,7 @@ import pytest
 from sync.app import App
 from sync.engine.fleet import new_report
 from sync.engine.requests import RunReport, SyncRequest
+from sync.model import Window
 from sync.simulator.options import SimulatorOptions
 from sync.simulator.server import RunningSimulator
 from sync.streams.registry import STREAMS
@@ -113,10 +114,9 @@ async def test_a_second_look_survives_a_death_between_two_windows(
             until,
             until + timedelta(hours=1),
         )
-        gaps = await app.store.database.rows(
-            "gaps", next(iter(simulator.world.shops)), "orders", settings.history_start, until
-        )
-    assert [(row["since"], row["until"]) for row in gaps] == [(settled_before, until)]
+        (shop_id,) = simulator.world.shops
+        gaps = await app.store.cursors.gaps(shop_id, "orders", Window(settings.history_start, until))
+    assert gaps == [Window(settled_before, until)]
 
 
 async def test_a_flash_sale_is_cut_down_to_its_seconds_and_is_complete(
