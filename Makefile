@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint bench wheel lock clean
+.PHONY: demo test lint bench bench-peers wheel lock clean
 
 $(STAMP): requirements-dev.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -27,7 +27,10 @@ test: lint
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 bench: $(STAMP)
-	$(BIN)/python -m tests.benchmarks
+	$(BIN)/python -m tests.benchmarks --write
+
+bench-peers: $(STAMP)
+	$(BIN)/python -m tests.benchmarks.peers --write
 
 wheel: $(STAMP)
 	$(BIN)/python -m hatchling build -t wheel
@@ -39,4 +42,4 @@ lock:
 	  pyproject.toml --group dev -o requirements-dev.lock
 
 clean:
-	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .bench dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
