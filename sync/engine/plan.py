@@ -37,6 +37,13 @@ def cut(window: Window, rows: int | None, *, rows_per_s: float | None = None) ->
     return [*near.cut(parts), Window(near.until, window.until)]
 
 
+def cut_at(window: Window, moment: datetime) -> list[Window]:
+    """The window before the moment and from it on, as far as there are both."""
+    if not window.since < moment < window.until:
+        return [window]
+    return [Window(window.since, moment), Window(moment, window.until)]
+
+
 def share(since: datetime, until: datetime, *, rows: int, rows_per_s: float | None) -> datetime | None:
     """Where a walk at ``since`` should end, so that another takes about half of its rows; None: nowhere."""
     seconds = int((until - since).total_seconds())

@@ -54,7 +54,7 @@ class Reading:
         """How dense the rows stand that the walk under way has shown in order; None when it has not."""
         if self.walk is None or not self.walk.rows_in_order:
             return None
-        if self.walk.proven is None:
+        if self.walk.proven is None or not self.walk.proven_rows:
             return float(self.walk.rows_in_order)  # All of one second, if not more of them.
         return self.walk.proven_rows / (self.walk.proven - self.since).total_seconds()
 

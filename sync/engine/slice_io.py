@@ -130,18 +130,20 @@ class SliceIO:
         )
         account.note(await self._sink.write(self._target, page, lease=self._lease, closing=closing))
         tally = account.tally
-        is_quiet = not (tally.inserted or tally.updated or tally.rejected)
-        # Thousands of quiet shops say nothing each minute.
-        note = log.debug if is_quiet and account.is_live else log.info
-        note(
-            "slice_cut" if verdict == "cut" else "slice_covered",
-            shop_id=self.shop_id,
-            stream=self.stream.name,
-            slice=str(slice_),
-            verdict=verdict,
-            rows=account.distinct_ids,
-            walks=account.walks,
-            requests=tally.requests,
-            inserted=tally.inserted,
-            updated=tally.updated,
-        )
+        facts = {
+            "shop_id": self.shop_id,
+            "stream": self.stream.name,
+            "slice": str(slice_),
+            "verdict": verdict,
+            "rows": account.distinct_ids,
+            "walks": account.walks,
+            "requests": tally.requests,
+            "inserted": tally.inserted,
+            "updated": tally.updated,
+        }
+        if verdict == "cut":
+            log.info("slice_cut", **facts)
+        elif account.is_live and not (tally.inserted or tally.updated or tally.rejected):
+            log.debug("slice_covered", **facts)  # Thousands of quiet shops would say so every minute.
+        else:
+            log.info("slice_covered", **facts)

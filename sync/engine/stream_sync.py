@@ -120,12 +120,17 @@ class StreamSync:
         await self._wait_for_parent()
         await self._plan(since, end)
         async with asyncio.TaskGroup() as group:
+            planned: float | None = started
             due = started + self._pace.interval_s
             while not self._round.stopping.is_set():
                 if not self._queue and not self._active and self._is_passing():
                     # Before anything is planned again: what takes longer than the interval would
                     # be due again whenever it ends, and so never end.
                     await self._finish_pass()
+                if self._is_at_rest() and planned is not None:
+                    # Where the news take longer than the interval, history gets as much time as they do.
+                    due = max(due, 2 * time.monotonic() - planned)
+                    planned = None
                 if self._is_at_rest() and time.monotonic() >= due and moving and self._round.unfinished:
                     # What is new comes first: it stands before history in the queue.
                     elapsed = timedelta(seconds=time.monotonic() - started)
@@ -133,7 +138,8 @@ class StreamSync:
                     overlap = whole_second(end - timedelta(seconds=self._pace.lookback_s))
                     await self._plan(max(since, overlap), newer, is_live=True)
                     end = max(end, newer)
-                    due = time.monotonic() + self._pace.interval_s
+                    planned = time.monotonic()
+                    due = planned + self._pace.interval_s
                 if self._active < self._pace.parallel and await self._start_next(group):
                     continue
                 if self._active:

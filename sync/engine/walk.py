@@ -42,6 +42,7 @@ class Walk:
 
     def __init__(self, ordered: Window | None = None, *, page_size: int | None = None) -> None:
         self._bounds = None if ordered is None else (epoch(ordered.since), epoch(ordered.until))
+        self._since_s = 0 if ordered is None else epoch(ordered.since)
         self._page_size = page_size
         # Update times of the rows that came in order, on full pages, while the count stood still.
         self._times = array("q")
@@ -58,8 +59,13 @@ class Walk:
 
     @property
     def proven(self) -> datetime | None:
-        """Everything of the window before this moment has been shown; None when that is unknown."""
-        return datetime.fromtimestamp(self._times[-1], UTC) if self.proven_rows else None
+        """Everything of the window before this moment has been shown; None when that is unknown, or nothing.
+
+        Even before a first page of a single second: that there was nothing is known then.
+        """
+        if not self._times or self._times[-1] <= self._since_s:
+            return None
+        return datetime.fromtimestamp(self._times[-1], UTC)
 
     @property
     def proven_rows(self) -> int:
@@ -94,7 +100,7 @@ class Walk:
         if page.next_token is None:
             self._is_at_end = True
             return Step.END
-        if self.last_total != self.first_total and self.proven_rows:
+        if self.last_total != self.first_total and self.proven is not None:
             # Disturbed: what comes now would have to be read again anyway.
             self._is_cut_short = True
             return Step.END

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -25,6 +25,16 @@ _CUT_AFTER_WALKS = 2
 # hidden, and an end where it counts wrongly everywhere.
 _MOST_SUSPICIONS = 200
 _CLOCK_GRAIN = timedelta(seconds=2)
+# What has closed since the window was planned is worth a walk of its own only when it is longer.
+_WORTH_CLOSING = timedelta(seconds=5)
+
+
+class _OpenEndError(Exception):
+    """More than a page of rows, and late ones may still enter the end of the window."""
+
+    def __init__(self, closed_until: datetime) -> None:
+        super().__init__()
+        self.closed_until = closed_until
 
 
 class WindowSync:
@@ -96,6 +106,10 @@ class WindowSync:
                 continue
             except SliceTooBigError as error:
                 return await self._read_in_parts(reading, rest, account, error.total, closes=closes)
+            except _OpenEndError as error:
+                self._advance(reading, rest, account)
+                parts = plan.cut_at(reading.rest, error.closed_until)
+                return await self._leave(reading, account, parts, closes=closes)
             verdict = None if reading.until < rest.until else walk.judge(previous)
             hides = verdict == "stable" and len(walk.seen) < (walk.last_total or 0)
             if verdict is not None and not (hides and self._look_closer(rest)):
@@ -135,9 +149,15 @@ class WindowSync:
             seen = len(walk.seen)
             step = walk.take(page)
             account.show(len(walk.seen) - seen)
-            if walk.pages == 1 and plan.is_too_big(page.total, window):
+            # What one page has shown to its end is small, whatever TikTok counts.
+            if walk.pages == 1 and step is not Step.END and plan.is_too_big(page.total, window):
                 await self._io.write(page, account)
                 raise SliceTooBigError("more rows than one walk should read", total=page.total)
+            if walk.pages == 1 and step is not Step.END:
+                closed_until = plan.settled_until(page.fetched_at, lookback_s=self._lookback_s)
+                if window.since + _WORTH_CLOSING < closed_until < window.until:
+                    await self._io.write(page, account)
+                    raise _OpenEndError(closed_until)
             if step is Step.END or reading.until < window.until:
                 return page
             await self._io.write(page, account)
@@ -214,7 +234,12 @@ class WindowSync:
                 f"{self._io.stream.name} {window} ends in TikTok Shop's future: the clock was wrong when it "
                 "was planned; it is planned again"
             )
+        settled_until = plan.settled_until(walk.started_at, lookback_s=self._lookback_s)
         if hides and window.seconds == 1:
             account.settle(window.since)  # A second that hides rows is looked at again each round.
+        elif walk.pages > 1 and window.until > settled_until:
+            # A late row that entered the end may have made up for one that left: the count stood
+            # still, and yet a row between two pages was not shown.
+            account.settle(window.since)
         else:
-            account.settle(plan.settled_until(walk.started_at, lookback_s=self._lookback_s))
+            account.settle(settled_until)

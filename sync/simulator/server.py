@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import formatdate
 
@@ -79,10 +80,15 @@ class RunningSimulator:
 
 
 async def serve(
-    world: World, *, host: str = "127.0.0.1", port: int = 0, options: SimulatorOptions | None = None
+    world: World,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    options: SimulatorOptions | None = None,
+    clock: Callable[[], float] = time.time,
 ) -> RunningSimulator:
     """The simulator listens; port 0 picks a free one. Raises OSError when the address is taken."""
-    simulation = make_simulation(world, options or SimulatorOptions())
+    simulation = make_simulation(world, options or SimulatorOptions(), clock=clock)
     server = web.Server(_Front(simulation).handle, handler_cancellation=True, access_log=None)
     runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_S)
     await runner.setup()

@@ -19,6 +19,7 @@ from structlog.testing import capture_logs
 from sync.clock import ApiClock
 from sync.errors import AppError, FencedOutError, RequestError, SyncError
 from sync.tiktok import client as client_module
+from sync.tiktok import turn as turn_module
 from sync.tiktok.client import Access, AppKeys, Call, Client
 from sync.tiktok.limiter import Pacer
 from sync.tiktok.signing import sign_request
@@ -243,7 +244,7 @@ async def test_an_address_that_nobody_listens_on_is_named_without_a_secret(
 
 
 async def test_a_connection_that_never_comes_about_shows_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "_CONNECT_S", 0.2)
+    monkeypatch.setattr(turn_module, "_CONNECT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as waiting:
         # Whoever comes after these is neither let in nor turned away.
         for _ in range(4):
