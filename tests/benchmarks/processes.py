@@ -153,7 +153,9 @@ def _watch(pid: int, simulator: Simulator | None) -> tuple[int, Any, int, list[t
             return status, rusage, peak, seen
         peak = max(peak, _memory_of(pid))
         if simulator is not None:
-            seen.append((time.perf_counter(), simulator.ask("stats")["requests"]))
+            asked = time.perf_counter()
+            requests = simulator.ask("stats")["requests"]
+            seen.append(((asked + time.perf_counter()) / 2, requests))
         # Short processes are watched closely, long ones without taking their cores away.
         time.sleep(min(0.02 * (turn + 1), _EVERY_S))
     raise AssertionError

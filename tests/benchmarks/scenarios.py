@@ -53,7 +53,7 @@ def limit(bench: Bench, sizes: Sizes, report: Report) -> None:
         usage = bench.backfill(url, simulator, is_limited=True)
     report.add_run("one shop, 0.3 s ± 0.15 s, limit 50/s", orders, usage)
     if usage.middle_rate is not None:
-        report.add_figure("requests/s in mid-run at the limit", f"{usage.middle_rate:.1f}", "≥ 49")
+        report.add_figure("requests/s in mid-run at the limit", f"{usage.middle_rate:.2f}", "≥ 49")
     report.add_figure("most requests in any second", f"{usage.worst_second}", "≤ 50")
     overhead = usage.requests / -(-orders // _PAGE_ROWS)
     report.add_figure("requests per page's worth of orders", f"{overhead:.2f}", "≤ 1.10")
