@@ -14,15 +14,17 @@ class Turns:
     """Seats that are given lane by lane, so that a lane with much to do keeps no other waiting.
 
     Within a lane it goes by the order of asking. Urgent waiters come before all others, and among
-    themselves take turns in the same way.
+    themselves take turns in the same way. It counts as idle while no more than ``spare`` wait.
     """
 
-    def __init__(self, seats: int) -> None:
+    def __init__(self, seats: int, *, spare: int = 0) -> None:
         self._free = seats
+        self._spare = spare
+        self._waiting = 0
         # By urgency; the lane that has waited longest for its turn stands first.
         self._lanes: tuple[_Lane, _Lane] = (OrderedDict(), OrderedDict())
-        self._nobody_waits = asyncio.Event()
-        self._nobody_waits.set()
+        self._is_idle = asyncio.Event()
+        self._is_idle.set()
 
     @asynccontextmanager
     async def take(self, lane: str, *, urgent: bool = False) -> AsyncIterator[None]:
@@ -34,8 +36,8 @@ class Turns:
             self._pass_on()
 
     async def wait_until_idle(self) -> None:
-        """Returns when nobody waits for a seat."""
-        await self._nobody_waits.wait()
+        """Returns when nobody waits for a seat, or only as many as are meant to."""
+        await self._is_idle.wait()
 
     async def _wait(self, lane: str, lanes: _Lane) -> None:
         if self._free:
@@ -43,7 +45,7 @@ class Turns:
             return
         turn = asyncio.get_running_loop().create_future()
         lanes.setdefault(lane, deque()).append(turn)
-        self._nobody_waits.clear()
+        self._count(+1)
         try:
             await turn
         except asyncio.CancelledError:
@@ -57,15 +59,17 @@ class Turns:
             while lanes:
                 lane, waiting = lanes.popitem(last=False)
                 turn = waiting.popleft()
+                self._count(-1)
                 if waiting:
                     lanes[lane] = waiting  # Behind the others.
                 if not turn.done():
                     turn.set_result(None)
-                    self._note_waiting()
                     return
         self._free += 1
-        self._note_waiting()
 
-    def _note_waiting(self) -> None:
-        if not any(self._lanes):
-            self._nobody_waits.set()
+    def _count(self, change: int) -> None:
+        self._waiting += change
+        if self._waiting > self._spare:
+            self._is_idle.clear()
+        else:
+            self._is_idle.set()

@@ -96,6 +96,7 @@ class StreamSync:
         self._order = count()
         self._active = 0
         self._wake = asyncio.Event()
+        self._ended = asyncio.Event()
         self._slices = make_slices(self._wake.set)
         # The moment of which a sweep under way tells the state; streams with windows have none.
         self._swept: datetime | None = None
@@ -140,10 +141,11 @@ class StreamSync:
                     end = max(end, newer)
                     planned = time.monotonic()
                     due = planned + self._pace.interval_s
-                if self._active < self._pace.parallel and await self._start_next(group):
+                until_due = due if moving and self._is_at_rest() else None
+                if self._active < self._pace.parallel and await self._start_next(group, until=until_due):
                     continue
                 if self._active:
-                    await self._wait(self._wake, until=due if moving and self._is_at_rest() else None)
+                    await self._wait(self._wake, until=until_due)
                 elif moving and self._round.unfinished:
                     await self._wait(self._round.changed, until=due)
                 else:
@@ -195,15 +197,20 @@ class StreamSync:
         self._live += task.is_live
         heapq.heappush(self._queue, (rank, next(self._order), task))
 
-    async def _start_next(self, group: asyncio.TaskGroup) -> bool:
+    async def _start_next(self, group: asyncio.TaskGroup, *, until: float | None) -> bool:
         """Starts a slice if there is one, and there is room for it; True when it is time to look again.
 
-        What is queued comes before the walks under way are asked to share.
+        What is queued comes before the walks under way are asked to share. The first slice at a
+        time needs no room: others may keep the database busy for ever.
         """
         if self._active:
-            await self._wait_for_room()
-            if self._round.stopping.is_set() or not self._active:
-                return True
+            room = asyncio.create_task(self._wait_for_room())
+            try:
+                await self._wait(self._ended, until=until, room=room)
+                if not room.done() or self._round.stopping.is_set() or not self._active:
+                    return True
+            finally:
+                room.cancel()
         if self._queue:
             _, _, task = heapq.heappop(self._queue)
         elif (shared := self._slices.split()) is not None:
@@ -250,14 +257,18 @@ class StreamSync:
             self._active -= 1
             self._live -= task.is_live
             self._wake.set()
+            self._ended.set()
 
-    async def _wait(self, event: asyncio.Event, *, until: float | None) -> None:
-        """Until the event, the time, or the wish to stop; whatever came first."""
+    async def _wait(
+        self, event: asyncio.Event, *, until: float | None, room: asyncio.Task[None] | None = None
+    ) -> None:
+        """Until the event, the time, the wish to stop, or room; whatever came first."""
         event.clear()
         waits = [asyncio.ensure_future(e.wait()) for e in (event, self._round.stopping)]
         try:
             timeout_s = None if until is None else max(0.0, until - time.monotonic())
-            await asyncio.wait(waits, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            more = [] if room is None else [room]
+            await asyncio.wait([*waits, *more], timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for wait in waits:
                 wait.cancel()

@@ -31,6 +31,9 @@ _SAME_RATE = 0.15
 _BELOW_REFUSED = 0.95
 _PROBE_EVERY_S = 120.0
 _PROBE_STEP = 1.05
+# Requests that may wait before more work in parallel is of no use: answers do not come evenly, and a
+# moment in which nobody waits is lost.
+_SPARE = 2
 
 
 class Pacer:
@@ -46,7 +49,7 @@ class Pacer:
         self.learned_rate = learned_rate if learned_rate and learned_rate < self._highest else None
         self._rate = self._ceiling
         self._bucket = AsyncLimiter(_BURST, _BURST / self._rate)
-        self._turns = Turns(1)
+        self._turns = Turns(1, spare=_SPARE)
         self._paused_until = 0.0
         self._changed_at = time.monotonic()
         self._slowed_at = -_ONE_REFUSAL_S
@@ -76,7 +79,7 @@ class Pacer:
             await self._bucket.acquire()
 
     async def wait_until_idle(self) -> None:
-        """Returns when nobody waits for a turn: more work in parallel would be of use."""
+        """Returns when hardly anybody waits for a turn: more work in parallel would be of use."""
         await self._turns.wait_until_idle()
 
     def slow_down(self, retry_after_s: float | None) -> None:

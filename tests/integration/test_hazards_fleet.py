@@ -123,3 +123,19 @@ async def test_a_person_s_pause_survives_what_the_run_under_way_finds_out(
         (report,) = await running
     assert report.outcome in ("failed", "stopped")
     assert await connection.fetchval("SELECT state FROM sync.shops") == "paused"
+
+
+async def test_a_database_that_others_keep_busy_for_ever_stops_no_shop(
+    start_simulator: StartSimulator, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never() -> None:
+        await asyncio.Event().wait()
+
+    # Several windows, so that after each the next has to be started.
+    monkeypatch.setattr("sync.engine.plan.LEAF_ROWS", 100)
+    simulator = await start_simulator()
+    async with connected_app(make_settings(database_url, simulator), simulator) as app:
+        monkeypatch.setattr("sync.store.sink.Sink.wait_until_idle", lambda _: never())
+        (report,) = await asyncio.wait_for(sync_all(app, streams=_ORDERS), 30)
+    assert report.outcome == "complete"
+    assert report.streams["orders"].done == 300

@@ -51,6 +51,24 @@ async def test_it_is_idle_while_nobody_waits_even_if_a_seat_is_taken() -> None:
     await asyncio.wait_for(asyncio.gather(waiter, idle), 1)
 
 
+async def test_it_is_idle_until_more_wait_than_are_spare() -> None:
+    turns = Turns(1, spare=1)
+    idle = []
+
+    async def wait() -> None:
+        async with turns.take("a"):
+            pass
+
+    async with asyncio.TaskGroup() as group, turns.take("the first"):
+        for _ in range(2):
+            group.create_task(wait())
+            await asyncio.sleep(0)
+            look = group.create_task(turns.wait_until_idle())
+            await asyncio.sleep(0)
+            idle.append(look.done())
+    assert idle == [True, False]
+
+
 async def test_whoever_gives_up_waiting_leaves_the_seat_to_the_next() -> None:
     bench = Bench()
     async with bench.turns.take("the first"):
