@@ -115,10 +115,10 @@ async def test_an_end_in_the_past_does_not_make_a_long_answer_a_busy_wait(
     waits = 0
     wait = StreamSync._wait
 
-    async def count(self: StreamSync, event: asyncio.Event, *, until: float | None) -> None:
+    async def count(self: StreamSync, event: asyncio.Event, *, until: float | None, **room: Any) -> None:
         nonlocal waits
         waits += 1
-        await wait(self, event, until=until)
+        await wait(self, event, until=until, **room)
 
     monkeypatch.setattr(StreamSync, "_wait", count)
     settings = make_settings(database_url, simulator, intervals=_SECONDS)

@@ -181,9 +181,12 @@ def _reduced(scenario: Scenario, *, clock: Clock) -> Iterator[None]:
     """Sizes and times of the engine are the scenario's."""
     wait = StreamSync._wait
 
-    async def wait_briefly(self: StreamSync, event: asyncio.Event, *, until: float | None) -> None:
+    async def wait_briefly(
+        self: StreamSync, event: asyncio.Event, *, until: float | None, **room: Any
+    ) -> None:
         # The clock rings for nobody: whoever waits for a moment looks at it now and then.
-        await wait(self, event, until=None if until is None else min(until, clock.monotonic() + _POLL_S))
+        moment = None if until is None else min(until, clock.monotonic() + _POLL_S)
+        await wait(self, event, until=moment, **room)
 
     def set_pace(**pace: Any) -> Pace:
         return Pace(**{**pace, "interval_s": scenario.interval_s, "parallel": scenario.parallel})
