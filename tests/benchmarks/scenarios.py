@@ -12,6 +12,7 @@ from tests.benchmarks.product import Bench
 from tests.benchmarks.report import Report
 
 _FORGET = "UPDATE sync.cursors SET covered = '{}', settled = '{}'"
+_REMOVE = "DELETE FROM tiktok.{table} WHERE shop_id = '{shop_id}'"
 _TABLES = ("orders", "order_line_items")
 _PAGE_ROWS = 100
 
@@ -115,20 +116,31 @@ def grown(bench: Bench, sizes: Sizes, report: Report) -> None:
         simulator.behave(latency_s=0, jitter_s=0, limit_per_s=0)
         bench.connect(url, simulator)
         bench.server.settle(url)
-        empty = bench.backfill(url, simulator)
+        empty = _faster_of_two(bench, url, simulator)
         report.add_run("one shop, no latency, into an empty table", orders, empty)
         growth.fill(bench.server, url, copies=sizes.growth_copies)
         # Tables that have grown for years are vacuumed; else autovacuum would begin with the run.
         bench.server.execute(url, "VACUUM (ANALYZE)")
-        bench.server.execute(url, _FORGET)
-        bench.server.settle(url)
-        full = bench.backfill(url, simulator)
+        full = _faster_of_two(bench, url, simulator)
     report.add_run(f"one shop, no latency, into {stored / 1e6:g} M orders", orders, full)
     report.add_figure(
         f"time into {stored / 1e6:g} M orders / into none",
         f"{full.seconds / empty.seconds:.2f}",
         "≤ 1.2",
     )
+
+
+def _faster_of_two(bench: Bench, url: str, simulator: Simulator) -> Usage:
+    """The shop was read twice into tables that did not know it: one run alone moves by a tenth or more."""
+    usages = []
+    for _ in range(2):
+        for table in _TABLES:
+            bench.server.execute(url, _REMOVE.format(table=table, shop_id=simulator.shops[0]["shop_id"]))
+            bench.server.execute(url, f"VACUUM tiktok.{table}")
+        bench.server.execute(url, _FORGET)
+        bench.server.settle(url)
+        usages.append(bench.backfill(url, simulator))
+    return min(usages, key=lambda usage: usage.seconds)
 
 
 def memory(bench: Bench, sizes: Sizes, report: Report) -> None:
