@@ -178,6 +178,8 @@ class ShopSync:
                 await asyncio.sleep(2**attempt)
                 now = self._api.clock.now()
             sync = self._make_stream_sync(stream, round_, progress)
+            # What is left is counted anew, after a lost lease as after a failed pass.
+            progress.expected = progress.done
             await sync.run(since, self._request.until, now=now)
             if not sync.failures or self._stopping.is_set():
                 break

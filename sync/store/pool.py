@@ -43,6 +43,8 @@ _SESSION = {
 CONNECTION_LOSS = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    # So asyncpg calls a link on which the server's farewell was found before the end of the link.
+    asyncpg.InternalClientError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.CannotConnectNowError,
@@ -103,6 +105,9 @@ class Database:
             connection = await self._pool.acquire(timeout=_ACQUIRE_TIMEOUT_S)
             try:
                 yield connection
+            except asyncpg.InternalClientError:
+                connection.terminate()  # It looks open, and must not be the next one's.
+                raise
             finally:
                 # A failure to give back is nobody's: the work is done, and the pool drops what broke.
                 release = asyncio.ensure_future(self._pool.release(connection))

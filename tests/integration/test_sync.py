@@ -184,6 +184,9 @@ async def test_a_sync_whose_lease_connection_broke_takes_a_new_lease_and_ends_co
         assert ended == 1
         (report,) = await running
     assert (report.outcome, report.problems) == ("complete", [])
+    # What the first lease had only counted is counted anew.
+    progress = report.streams["orders"]
+    assert progress.expected == progress.done
     assert await connection.fetchval("SELECT count(*) FROM tiktok.orders") == 4_000
     assert await connection.fetchval("SELECT max(epoch) FROM sync.leases") == 2
 
