@@ -3,8 +3,9 @@
 -- for every record, and stay cached while the table grows.
 
 -- name: store_inventory
--- $1 shop_id, $2 records (JSON array as Inventory Search sends it: one element per product, each with
--- a product_id and all its SKUs), $3 fetched_at, $4 scrubbed (product ids whose text was scrubbed).
+-- $1 shop_id, $2 records (UTF-8 bytes of a JSON array as Inventory Search sends it: one element per
+-- product, each with a product_id and all its SKUs), $3 fetched_at, $4 scrubbed (product ids whose text
+-- was scrubbed).
 -- One row: inserted, updated, stale, unchanged (rows of SKU x warehouse; marking as deleted is an update).
 -- Products that are stored as deleted are passed over. The later fetch wins. A row that is stored with this very SKU is not touched. Rows of a product of the
 -- answer that the answer lacks are marked deleted as of the fetch; what is listed again is unmarked.
@@ -13,7 +14,7 @@
 -- another session stored another version of one of these rows meanwhile: store the page again.
 WITH product AS MATERIALIZED (
     SELECT sent.value->>'product_id' AS product_id, sent.value AS record, sent.ordinality AS place
-      FROM jsonb_array_elements($2::text::jsonb) WITH ORDINALITY AS sent
+      FROM jsonb_array_elements(convert_from($2, 'UTF8')::jsonb) WITH ORDINALITY AS sent
            -- An answer that was under way while the product was deleted must not bring its stock back:
            -- nobody would ask for it again.
      WHERE (SELECT d._deleted_at FROM tiktok.products AS d

@@ -19,8 +19,8 @@ SELECT array_agg(sent.id)
                 WHERE l.shop_id = $1 AND l.owner = $4 AND l.epoch = $5 AND l.expires_at > now());
 
 -- name: store_orders
--- $1 shop_id, $2 records (JSON array of orders as Get Order List sends them, each with an id),
--- $3 fetched_at, $4 scrubbed (ids of the records whose text was scrubbed), $5 digests (in the order of
+-- $1 shop_id, $2 records (UTF-8 bytes of a JSON array of orders as Get Order List sends them, each with
+-- an id), $3 fetched_at, $4 scrubbed (ids of the records whose text was scrubbed), $5 digests (in the order of
 -- the records; NULL for one that must not be taken for known).
 -- One row: inserted, updated, stale, unchanged (distinct orders; their sum is the number of ids sent).
 -- The newest update_time wins, among equal ones (or without one) the later fetch. An order that is
@@ -32,7 +32,7 @@ WITH page AS MATERIALIZED (
     SELECT DISTINCT ON (order_id) order_id, update_time, record, digest
       FROM (SELECT sent.value->>'id' AS order_id, epoch(sent.value->>'update_time') AS update_time,
                    sent.value AS record, sent.digest, sent.place
-              FROM ROWS FROM (jsonb_array_elements($2::text::jsonb), unnest($5::bytea[]))
+              FROM ROWS FROM (jsonb_array_elements(convert_from($2, 'UTF8')::jsonb), unnest($5::bytea[]))
                    WITH ORDINALITY AS sent (value, digest, place)) AS record
      ORDER BY order_id, update_time DESC NULLS LAST, place DESC
 ), judged AS MATERIALIZED (

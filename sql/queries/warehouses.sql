@@ -1,6 +1,7 @@
 -- name: store_warehouses
--- $1 shop_id, $2 records (JSON array of ALL warehouses of the shop as Get Warehouse List sends them,
--- each with an id; empty when there are none), $3 fetched_at, $4 scrubbed (ids whose text was scrubbed).
+-- $1 shop_id, $2 records (UTF-8 bytes of a JSON array of ALL warehouses of the shop as Get Warehouse
+-- List sends them, each with an id; empty when there are none), $3 fetched_at, $4 scrubbed (ids whose
+-- text was scrubbed).
 -- One row: inserted, updated, stale, unchanged (warehouses; marking as deleted is an update).
 -- The later fetch wins. A warehouse that is stored with this very content is not touched, one that the
 -- list lacks is marked deleted as of the fetch, one that is listed again is unmarked. Rows are written
@@ -8,7 +9,7 @@
 WITH page AS MATERIALIZED (
     SELECT DISTINCT ON (warehouse_id) warehouse_id, record
       FROM (SELECT sent.value->>'id' AS warehouse_id, sent.value AS record, sent.ordinality AS place
-              FROM jsonb_array_elements($2::text::jsonb) WITH ORDINALITY AS sent) AS record
+              FROM jsonb_array_elements(convert_from($2, 'UTF8')::jsonb) WITH ORDINALITY AS sent) AS record
      ORDER BY warehouse_id, place DESC
 ), judged AS MATERIALIZED (
     SELECT p.warehouse_id, p.record,

@@ -132,8 +132,9 @@ class PageWriter:
         return None
 
     async def _run_statement(self, records: Sequence[Record]) -> asyncpg.Record:
-        text = (b"[" + b",".join([r.raw for r in records]) + b"]").decode()
-        values = [self.shop_id, text, self.fetched_at, [r.key for r in records if r.scrubbed]]
+        # Bytes: one character beyond the common ones would make a string of four bytes for each.
+        array = b"[" + b",".join([r.raw for r in records]) + b"]"
+        values = [self.shop_id, array, self.fetched_at, [r.key for r in records if r.scrubbed]]
         if self.target.known is not None:
             values.append([None if self._is_lenient else r.digest for r in records])
         return await self.connection.fetchrow(query(self.target.statement), *values)

@@ -40,7 +40,7 @@ class Copy:
     ) -> tuple[int, int, int, int]:
         """Inserted, updated, stale, unchanged."""
         sent = list(records)
-        values = [SHOP, json.dumps(sent), at(fetched), list(scrubbed)]
+        values = [SHOP, json.dumps(sent).encode(), at(fetched), list(scrubbed)]
         if stream in ("orders", "products"):
             values.append([hashlib.sha1(json.dumps(record).encode()).digest()[:16] for record in sent])
         return tuple(await self.connection.fetchrow(query(f"store_{stream}"), *values))
