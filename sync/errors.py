@@ -53,7 +53,7 @@ class SliceTooBigError(SliceError):
 
 
 class PageTokenError(SliceError):
-    """TikTok no longer knows the page token; walk the slice from its start."""
+    """TikTok no longer knows the page token; walk on from what is proven with a fresh first page."""
 
 
 class BadRequestError(SliceError):

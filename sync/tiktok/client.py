@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 
 import aiohttp
@@ -20,9 +20,9 @@ from sync.clock import ApiClock
 from sync.errors import ClockSkewError, RateLimitedError, RequestError, SyncError
 from sync.tiktok.codes import SUCCESS, classify
 from sync.tiktok.envelope import Envelope, read_envelope
-from sync.tiktok.limiter import Pacer
+from sync.tiktok.limiter import LONGEST_PAUSE_S, Pacer
 from sync.tiktok.signing import sign_request
-from sync.tiktok.turn import PLAIN, Priority, Turn, trace_turns
+from sync.tiktok.turn import PLAIN, TURN, Priority, Turn, TurnConnector
 
 log = structlog.get_logger(__name__)
 
@@ -86,10 +86,9 @@ class Client:
         self._session = aiohttp.ClientSession(
             # No limit of its own: pacers and slices bound what is in flight, and a connection
             # that is waited for after the pacer's turn would bunch requests up.
-            connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=60, keepalive_timeout=30),
+            connector=TurnConnector(limit=0, ttl_dns_cache=60, keepalive_timeout=30),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=_TIMEOUT,
-            trace_configs=[trace_turns()],
             trust_env=False,
             read_bufsize=2**20,
             headers={"Accept-Encoding": "gzip", "User-Agent": "shopsync"},
@@ -119,8 +118,8 @@ class Client:
         """
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                turn = Turn(pacer, guard, answer_s=_ANSWER_S, priority=priority)
-                data, sent_at = await self._send_once(call, access, turn)
+                turn = Turn(pacer, guard, clock=self.clock, answer_s=_ANSWER_S, priority=priority)
+                data = await self._send_once(call, access, turn)
             except RequestError as error:
                 metrics.REQUESTS.labels(access.shop_id, type(error).__name__).inc()
                 if isinstance(error, RateLimitedError):
@@ -141,18 +140,18 @@ class Client:
                 raise
             else:
                 metrics.REQUESTS.labels(access.shop_id, "ok").inc()
-                return Answer(data=data, sent_at=sent_at, attempts=attempt)
+                return Answer(data=data, sent_at=turn.sent_at, attempts=attempt)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     async def ask_token(self, path: str, query: Mapping[str, str]) -> bytes:
         """The data of a token endpoint's answer. Unsigned; the query is made of secrets."""
         url = self._auth_url.joinpath(path.lstrip("/")).with_query(query)
-        envelope = await self._exchange("GET", url, Turn(None, None, answer_s=_TOKEN_S))
+        envelope = await self._exchange("GET", url, Turn(None, None, clock=self.clock, answer_s=_TOKEN_S))
         return bytes(envelope.data)
 
-    async def _send_once(self, call: Call, access: Access, turn: Turn) -> tuple[bytes, datetime]:
-        now = self.clock.time()
-        query = {**call.query, "app_key": access.keys.app_key, "timestamp": str(int(now))}
+    async def _send_once(self, call: Call, access: Access, turn: Turn) -> bytes:
+        timestamp = str(int(self.clock.time()))
+        query = {**call.query, "app_key": access.keys.app_key, "timestamp": timestamp}
         if access.cipher is not None:
             query["shop_cipher"] = access.cipher
         query["sign"] = sign_request(
@@ -161,7 +160,7 @@ class Client:
         headers = {"x-tts-access-token": access.token, "content-type": "application/json"}
         url = self._api_url.joinpath(call.path.lstrip("/")).with_query(query)
         envelope = await self._exchange(call.method, url, turn, headers=headers, body=call.body)
-        return bytes(envelope.data), datetime.fromtimestamp(now, UTC)
+        return bytes(envelope.data)
 
     async def _exchange(
         self,
@@ -174,11 +173,12 @@ class Client:
     ) -> Envelope:
         if self._session is None:
             raise RuntimeError("the client is used outside of its async context")
+        TURN.set(turn)
         try:
             async with (
                 turn.deadline,
                 self._session.request(
-                    method, url, headers=headers, data=body, allow_redirects=False, trace_request_ctx=turn
+                    method, url, headers=headers, data=body, allow_redirects=False
                 ) as response,
             ):
                 content = await _read_bounded(response)
@@ -196,7 +196,7 @@ class Client:
         received = time.monotonic()
         metrics.REQUEST_SECONDS.observe(received - turn.sent)
         try:
-            envelope = _open(content, status, answer_headers)
+            envelope = _open(content, status, answer_headers, now=self.clock.time())
         except ClockSkewError:
             self._learn_clock(answer_headers.get("Date"), sent=turn.sent, received=received)
             raise
@@ -207,13 +207,13 @@ class Client:
     def _learn_clock(self, date_header: str | None, *, sent: float, received: float) -> None:
         try:
             date = parsedate_to_datetime(date_header or "")
-        except ValueError:
+        except (ValueError, OverflowError):
             return
         self.clock.learn(date, sent=sent, received=received)
 
 
-def _open(content: bytes, status: int, headers: Mapping[str, str]) -> Envelope:
-    retry_after_s = read_retry_after(headers.get("Retry-After"))
+def _open(content: bytes, status: int, headers: Mapping[str, str], *, now: float) -> Envelope:
+    retry_after_s = read_retry_after(headers.get("Retry-After"), now=now)
     try:
         envelope = read_envelope(content)
     except RequestError as error:
@@ -236,8 +236,11 @@ async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
     return b"".join(chunks)
 
 
-def read_retry_after(header: str | None) -> float | None:
-    """Seconds to wait, from either form of the header; None when it says nothing usable."""
+def read_retry_after(header: str | None, *, now: float) -> float | None:
+    """Seconds to wait, from either form of the header; None when it says nothing usable.
+
+    ``now`` is the server's clock, in seconds since 1970.
+    """
     if not header:
         return None
     try:
@@ -245,12 +248,12 @@ def read_retry_after(header: str | None) -> float | None:
     except ValueError:
         pass
     else:
-        return None if math.isnan(seconds) else min(max(seconds, 0.0), 60.0)
+        return None if math.isnan(seconds) else min(max(seconds, 0.0), LONGEST_PAUSE_S)
     try:
-        seconds = parsedate_to_datetime(header).timestamp() - time.time()
+        seconds = parsedate_to_datetime(header).timestamp() - now
     except (ValueError, OverflowError):
         return None
-    return min(max(seconds, 0.0), 60.0)
+    return min(max(seconds, 0.0), LONGEST_PAUSE_S)
 
 
 def _wait_s(attempt: int, error: RequestError) -> float:

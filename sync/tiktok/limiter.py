@@ -24,13 +24,16 @@ _RECOVERY_STEP = 0.04
 _RECOVERY_EVERY_S = 10.0
 _LOWEST_SHARE = 0.02
 _DEFAULT_PAUSE_S = 1.0
-_LONGEST_PAUSE_S = 60.0
+# Nobody means more by a wish to be left alone.
+LONGEST_PAUSE_S = 3600.0
 _ONE_REFUSAL_S = 1.0
 # Refusals at rates so close to each other speak of a limit; farther apart, of bad luck.
 _SAME_RATE = 0.15
 _BELOW_REFUSED = 0.95
 _PROBE_EVERY_S = 120.0
 _PROBE_STEP = 1.05
+# So much of the rate must have been used for its being allowed to mean anything.
+_TELLING_SHARE = 0.5
 # Requests that may wait before more work in parallel is of no use: answers do not come evenly, and a
 # moment in which nobody waits is lost.
 _SPARE = 2
@@ -52,6 +55,7 @@ class Pacer:
         self._turns = Turns(1, spare=_SPARE)
         self._paused_until = 0.0
         self._changed_at = time.monotonic()
+        self._granted = 0
         self._slowed_at = -_ONE_REFUSAL_S
         self._refused_rate: float | None = None
         self._has_recovered = False
@@ -77,27 +81,44 @@ class Pacer:
                 await asyncio.sleep(pause_s)
             await self._follow_rate()
             await self._bucket.acquire()
+            self._granted += 1
 
     async def wait_until_idle(self) -> None:
         """Returns when hardly anybody waits for a turn: more work in parallel would be of use."""
         await self._turns.wait_until_idle()
 
     def slow_down(self, retry_after_s: float | None) -> None:
-        """Pauses as long as the server wishes and goes on slower; said once for each refusal."""
+        """Pauses as long as the server wishes, an hour at most, and goes on slower.
+
+        Said once for each refusal.
+        """
         now = time.monotonic()
         pause_s = _DEFAULT_PAUSE_S if retry_after_s is None else retry_after_s
         # A wish of no seconds leaves no pause to tell by.
         already_slowed = now < max(self._paused_until, self._slowed_at + _ONE_REFUSAL_S)
-        self._paused_until = max(self._paused_until, now + min(max(pause_s, 0.0), _LONGEST_PAUSE_S))
+        self._paused_until = max(self._paused_until, now + min(max(pause_s, 0.0), LONGEST_PAUSE_S))
         if already_slowed:
             return  # Requests in flight together are refused together: that is one refusal.
-        self._slowed_at = self._changed_at = now
+        self._slowed_at = now
         self._learn(self._rate)
-        self._rate = max(min(self._rate * _SLOWDOWN, self._ceiling), self._highest * _LOWEST_SHARE)
+        self._change(max(min(self._rate * _SLOWDOWN, self._ceiling), self._highest * _LOWEST_SHARE), now)
 
     def pause(self, seconds: float) -> None:
         """Lets nothing pass for that long."""
         self._paused_until = max(self._paused_until, time.monotonic() + seconds)
+
+    def _change(self, rate: float, now: float) -> None:
+        self._rate = rate
+        self._changed_at = now
+        self._granted = 0
+
+    def _has_lasted(self, seconds: float, now: float) -> bool:
+        """True when the rate was used for that long and nothing was refused.
+
+        Nothing can be refused during a pause, nor while a shop is hardly asked for anything.
+        """
+        quiet_s = now - max(self._changed_at, self._paused_until)
+        return quiet_s >= seconds and self._granted >= _TELLING_SHARE * self._rate * seconds
 
     def _learn(self, refused: float) -> None:
         if refused > self._ceiling:
@@ -112,17 +133,13 @@ class Pacer:
     async def _follow_rate(self) -> None:
         """Follows a changed rate, and climbs back while nothing was refused for a while."""
         now = time.monotonic()
-        # Nothing can be refused during a pause: that is no recovery.
-        quiet_s = now - max(self._changed_at, self._paused_until)
-        if self._rate < self._ceiling and quiet_s >= _RECOVERY_EVERY_S:
-            self._rate = min(self._ceiling, self._rate + self._highest * _RECOVERY_STEP)
-            self._changed_at = now
+        if self._rate < self._ceiling and self._has_lasted(_RECOVERY_EVERY_S, now):
+            self._change(min(self._ceiling, self._rate + self._highest * _RECOVERY_STEP), now)
             self._has_recovered = True
-        elif self.learned_rate is not None and quiet_s >= _PROBE_EVERY_S:
+        elif self.learned_rate is not None and self._has_lasted(_PROBE_EVERY_S, now):
             # The last probe has lasted: it is what the shop is allowed by now, if not more.
             self.learned_rate = self._rate if self._rate < self._highest else None
-            self._rate = min(self._rate * _PROBE_STEP, self._highest)
-            self._changed_at = now
+            self._change(min(self._rate * _PROBE_STEP, self._highest), now)
         if self._bucket.time_period != _BURST / self._rate:
             # A bucket's drain is fixed for its life. The new one starts full, or the change
             # itself would let a burst through.

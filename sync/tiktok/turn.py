@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
 
 import aiohttp
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
 
+from sync.clock import ApiClock
 from sync.tiktok.limiter import Pacer
 
 _CONNECT_S = 15.0
@@ -30,7 +33,8 @@ class Turn:
     """One request's wait for its pacer, once it has a connection and before it leaves on it.
 
     Waiting before that would be wrong: names are resolved and connections made at their own
-    speed, and requests that were let go one by one would arrive in bunches.
+    speed, and requests that were let go one by one would arrive in bunches. Afterwards ``sent`` is
+    the monotonic moment at which it left, and ``sent_at`` the same by TikTok's clock.
     """
 
     def __init__(
@@ -38,6 +42,7 @@ class Turn:
         pacer: Pacer | None,
         guard: Callable[[], None] | None,
         *,
+        clock: ApiClock,
         answer_s: float,
         priority: Priority = PLAIN,
     ) -> None:
@@ -46,7 +51,9 @@ class Turn:
         self._priority = priority
         self._answer_s = answer_s
         self.deadline = asyncio.timeout(_CONNECT_S)
+        self._clock = clock
         self.sent = time.monotonic()
+        self.sent_at = clock.now()
 
     async def take(self) -> None:
         """Returns when the request may leave; from then on the answer's time runs."""
@@ -56,19 +63,35 @@ class Turn:
         if self._guard is not None:
             self._guard()
         self.sent = time.monotonic()
+        self.sent_at = self._clock.now()
         self.deadline.reschedule(asyncio.get_running_loop().time() + self._answer_s)
 
 
-def trace_turns() -> aiohttp.TraceConfig:
-    """Requests take the turn that is their trace context.
+# The turn of the request that this task sends.
+TURN: ContextVar[Turn] = ContextVar("TURN")
 
-    aiohttp waits for these two hooks after it has a connection, new or old, and before it sends.
+
+class TurnConnector(aiohttp.TCPConnector):
+    """Hands out a connection when the request that wants it may leave on it.
+
+    In aiohttp's own hooks a request that gives up leaves a new connection open for ever.
     """
 
-    async def take_turn(_session: object, context: Any, _connection: object) -> None:
-        await context.trace_request_ctx.take()
-
-    tracing = aiohttp.TraceConfig()
-    tracing.on_connection_create_end.append(take_turn)
-    tracing.on_connection_reuseconn.append(take_turn)
-    return tracing
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's name
+    ) -> Connection:
+        """A connection that stands, new or kept, once the turn has come. Raises what the turn raises."""
+        turn = TURN.get()
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            try:
+                await turn.take()
+            except BaseException:
+                connection.release()
+                raise
+            if connection.protocol is not None and connection.protocol.is_connected():
+                return connection
+            connection.close()  # The wait was longer than the server's patience.

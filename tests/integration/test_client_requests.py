@@ -13,6 +13,7 @@ from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 from structlog.testing import capture_logs
 
@@ -256,3 +257,73 @@ async def test_a_connection_that_never_comes_about_shows_no_secret(monkeypatch: 
             with pytest.raises(RequestError, match="in time") as caught:
                 await client.ask_token("/api/v2/token/refresh", {"refresh_token": CANARY})
     assert CANARY not in "".join(traceback.format_exception(caught.value))
+
+
+async def test_a_request_that_gives_up_before_its_turn_leaves_no_connection_behind() -> None:
+    def refuse() -> None:
+        raise FencedOutError("overtaken")
+
+    async with server(always(reply())) as (url, seen):
+        port = urlsplit(url).port
+
+        def count_open() -> int:
+            links = psutil.Process().net_connections("tcp")
+            return sum(
+                c.status == psutil.CONN_ESTABLISHED and c.raddr and c.raddr.port == port for c in links
+            )
+
+        async with Client(api_url=url, auth_url=url, clock=ApiClock()) as client:
+            for _ in range(3):
+                pacer = Pacer(1000)
+                pacer.pause(60)
+                calls = [asyncio.create_task(client.send(POST, ACCESS, pacer=pacer)) for _ in range(10)]
+                async with asyncio.timeout(10):
+                    while count_open() < 10:
+                        await asyncio.sleep(0.01)
+                for call in calls:
+                    call.cancel()
+                await asyncio.gather(*calls, return_exceptions=True)
+            refused = (client.send(POST, ACCESS, pacer=Pacer(1000), guard=refuse) for _ in range(10))
+            assert all(
+                isinstance(e, FencedOutError) for e in await asyncio.gather(*refused, return_exceptions=True)
+            )
+            assert count_open() == 10
+            assert seen == []
+        async with asyncio.timeout(10):
+            while count_open():
+                await asyncio.sleep(0.01)
+
+
+async def test_a_connection_that_ended_during_a_long_wait_costs_no_attempt() -> None:
+    ended = asyncio.Event()
+
+    async def answer_and_end(_: Seen, writer: Writer) -> None:
+        writer.write(reply())
+        await writer.drain()
+        asyncio.get_running_loop().call_later(0.1, writer.close)
+        asyncio.get_running_loop().call_later(0.1, ended.set)
+
+    async with connected(answer_and_end) as (client, seen):
+        await client.send(POST, ACCESS, pacer=Pacer(1000))
+        pacer = Pacer(1000)
+        pacer.pause(0.5)
+        answer = await client.send(POST, ACCESS, pacer=pacer)
+    assert ended.is_set()
+    assert answer.attempts == 1
+    assert [request.nth for request in seen] == [1, 1]
+
+
+async def test_an_answer_is_as_old_as_the_moment_when_its_request_left() -> None:
+    async with connected(always(reply())) as (client, _):
+        pacer = Pacer(1000)
+        pacer.pause(0.5)
+        waits_until = client.clock.time() + 0.5
+        answer = await client.send(POST, ACCESS, pacer=pacer)
+    assert waits_until - 0.01 <= answer.sent_at.timestamp() <= client.clock.time()
+
+
+async def test_a_date_beyond_all_reason_breaks_no_answer() -> None:
+    absurd = "Date: Mon, 01 Jan 2024 00:00:00 +99999999999999\r\n"
+    async with connected(always(reply(headers=absurd))) as (client, _):
+        answer = await client.send(POST, ACCESS, pacer=Pacer(1000))
+    assert answer.attempts == 1

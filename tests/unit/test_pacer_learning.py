@@ -138,3 +138,21 @@ def test_a_stream_with_one_request_does_not_wait_behind_another_s_crowd() -> Non
 
     # One may have been on its way through already.
     assert {"inventory", "products"} <= set(run(scenario))
+
+
+def test_a_shop_that_is_hardly_asked_for_anything_unlearns_nothing() -> None:
+    async def scenario(clock: VirtualTime) -> None:
+        server, pacer = Server(clock, 10), Pacer(50)
+        await server.serve(pacer, 300)
+        learned = pacer.learned_rate
+        assert learned is not None
+        for _ in range(180):
+            await asyncio.sleep(60)
+            await pacer.acquire()
+            server.ask(pacer)
+        assert pacer.learned_rate == learned
+        busy = clock.now
+        await server.serve(pacer, 60)
+        assert server.refused_since(busy) <= 2
+
+    run(scenario)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from email.utils import formatdate
 
 import pytest
@@ -12,16 +11,19 @@ from hypothesis import strategies as st
 
 from sync.tiktok.client import read_retry_after
 
+# Far from this machine's clock, which may be wrong.
+NOW = 2_000_000_000.0
+
 
 @pytest.mark.parametrize(
     ("header", "seconds"),
     [
-        *(("0", 0.0), ("7", 7.0), (" 7 ", 7.0), ("2.5", 2.5), ("60", 60.0), ("61", 60.0)),
-        *(("1000000000", 60.0), ("-5", 0.0), ("inf", 60.0), ("-inf", 0.0), ("1e9", 60.0)),
+        *(("0", 0.0), ("7", 7.0), (" 7 ", 7.0), ("2.5", 2.5), ("3600", 3600.0), ("3601", 3600.0)),
+        *(("1000000000", 3600.0), ("-5", 0.0), ("inf", 3600.0), ("-inf", 0.0), ("1e9", 3600.0)),
     ],
 )
-def test_seconds_are_taken_within_a_minute(header: str, seconds: float) -> None:
-    assert read_retry_after(header) == seconds
+def test_seconds_are_taken_within_an_hour(header: str, seconds: float) -> None:
+    assert read_retry_after(header, now=NOW) == seconds
 
 
 @pytest.mark.parametrize(
@@ -29,14 +31,12 @@ def test_seconds_are_taken_within_a_minute(header: str, seconds: float) -> None:
     [None, "", " ", "soon", "nan", "NaN", "-nan", "+NAN", " nan", "7s", "1,5", "\x00", "٧٧x", "Wed, 99 Foo"],
 )
 def test_what_says_nothing_usable_is_no_wish(header: str | None) -> None:
-    assert read_retry_after(header) is None
+    assert read_retry_after(header, now=NOW) is None
 
 
-@pytest.mark.parametrize(("ahead_s", "least", "most"), [(20, 18, 20), (-20, 0, 0), (86_400, 60, 60)])
-def test_a_date_is_a_wish_too(ahead_s: int, least: float, most: float) -> None:
-    seconds = read_retry_after(formatdate(time.time() + ahead_s, usegmt=True))
-    assert seconds is not None
-    assert least <= seconds <= most
+@pytest.mark.parametrize(("ahead_s", "seconds"), [(20, 20), (-20, 0), (600, 600), (86_400, 3600)])
+def test_a_date_is_a_wish_too_by_the_clock_of_the_server(ahead_s: int, seconds: float) -> None:
+    assert read_retry_after(formatdate(NOW + ahead_s, usegmt=True), now=NOW) == seconds
 
 
 @given(
@@ -47,5 +47,5 @@ def test_a_date_is_a_wish_too(ahead_s: int, least: float, most: float) -> None:
     )
 )
 def test_no_header_breaks_the_reading_or_the_bounds(header: str) -> None:
-    seconds = read_retry_after(header)
-    assert seconds is None or (0.0 <= seconds <= 60.0 and math.isfinite(seconds))
+    seconds = read_retry_after(header, now=NOW)
+    assert seconds is None or (0.0 <= seconds <= 3600.0 and math.isfinite(seconds))
