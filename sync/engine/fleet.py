@@ -178,8 +178,7 @@ class Fleet:
         except Exception as error:
             # The outermost loop of a shop: a fault of ours must not stop the other shops.
             log.exception("sync_crashed", shop_id=request.shop_id)
-            report.outcome = "failed"
-            report.problems.append(f"a fault in shopsync itself ({type(error).__name__}); the log has more")
+            report.crash(error)
 
     async def _find(self, shop_id: str, report: RunReport) -> Shop | None:
         row = await self._tools.shops.find(shop_id)

@@ -51,6 +51,13 @@ class RunReport:
     outcome: Outcome = "complete"
     problems: list[str] = field(default_factory=list)
 
+    def crash(self, error: Exception) -> None:
+        """A fault of ours ended the run; said once."""
+        self.outcome = "failed"
+        problem = f"a fault in shopsync itself ({type(error).__name__}); the log has more"
+        if problem not in self.problems:
+            self.problems.append(problem)
+
     @property
     def tally(self) -> Tally:
         total = Tally()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -85,6 +86,15 @@ class ShopSync:
         try:
             error = await self._sync()
             await self._run.end(self._report)
+        except SyncError:
+            raise
+        except Exception as fault:
+            # Due again at once it would crash again at once, and always before the other shops.
+            self._report.crash(fault)
+            with suppress(DatabaseError):
+                await self._postpone(self._report.problems[-1], _REFUSED_S)
+                await self._run.end(self._report)
+            raise
         finally:
             self._run.stop_timer()
         if isinstance(error, (AppError, DatabaseGoneError)):
@@ -104,7 +114,7 @@ class ShopSync:
                 log.error("shop_parked", shop_id=self._shop.shop_id, state=error.state, reason=str(error))
                 await self._tools.shops.note_state(self._shop.shop_id, error.state, reason=str(error))
             if not isinstance(error, (FencedOutError, DatabaseError)):
-                await self._postpone(error)
+                await self._postpone(str(error), _INACTIVE_S if isinstance(error, ShopError) else _REFUSED_S)
         elif self._report.problems:
             self._report.outcome = "incomplete"
         elif self._shop.state == "inactive":
@@ -250,12 +260,11 @@ class ShopSync:
             return []
         return await self._tools.cursors.uncovered(self._shop.shop_id, stream.name, Window(since, until))
 
-    async def _postpone(self, error: SyncError) -> None:
+    async def _postpone(self, reason: str, wait_s: float) -> None:
         """Every stream waits: what stopped the shop would stop it again at once."""
-        wait_s = _INACTIVE_S if isinstance(error, ShopError) else _REFUSED_S
         for stream in self._request.streams:
             await self._tools.cursors.note_failure(
-                self._shop.shop_id, stream, error=str(error), due_in_s=spread(wait_s), parked_reason=None
+                self._shop.shop_id, stream, error=reason, due_in_s=spread(wait_s), parked_reason=None
             )
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from sync.app import open_app
 from sync.engine.requests import DUE, SyncRequest
+from sync.engine.stream_sync import StreamSync
 from sync.jobs.local import LocalJobs
 from sync.simulator.options import SimulatorOptions
 from sync.streams.registry import STREAMS
@@ -117,3 +118,27 @@ async def test_a_pace_that_was_learnt_outlives_the_process(
     async with open_app(settings) as app:
         await app.fleet.sync(SyncRequest(shop_id, ("orders",), reason=DUE))
         assert await connection.fetchval("SELECT learned_rate FROM sync.leases") == 21.5
+
+
+async def test_a_shop_that_makes_shopsync_crash_waits_like_one_that_fails(
+    start_simulator: StartSimulator,
+    database_url: str,
+    connection: asyncpg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def crash(*_: object, **__: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(StreamSync, "run", crash)
+    simulator = await start_simulator(orders_per_shop=5, products_per_shop=2)
+    (shop_id,) = simulator.world.shops
+    async with connected_app(make_settings(database_url, simulator), simulator) as app:
+        with pytest.raises(ExceptionGroup):
+            await app.fleet.sync(SyncRequest(shop_id, tuple(STREAMS), reason=DUE))
+        assert await app.store.cursors.due_shops(tuple(STREAMS), at_most=10, besides=[]) == []
+    cursors = await connection.fetch("SELECT failures, last_error FROM sync.cursors")
+    assert [row["failures"] for row in cursors] == [1] * len(STREAMS)
+    assert all("a fault in shopsync itself" in row["last_error"] for row in cursors)
+    run = await connection.fetchrow("SELECT outcome, finished_at FROM sync.runs")
+    assert run["outcome"] == "failed"
+    assert run["finished_at"] is not None
