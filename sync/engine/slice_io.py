@@ -50,11 +50,17 @@ class Account:
         """All that the walk has seen counts, together with what was kept of others."""
         self._keep(len(walk.seen), first=walk.first_total, last=walk.last_total)
 
-    def keep_proven(self, walk: Walk, *, until: datetime) -> None:
-        """Only what the walk has proven before that moment counts: the rest is read again."""
+    def keep_proven(self, walk: Walk, *, until: datetime) -> int:
+        """Only what the walk has proven before that moment counts: so many rows. The rest is read again."""
         rows = walk.rows_before(until)
         self.show(rows - len(walk.seen))
         self._keep(rows, first=rows, last=rows)
+        return rows
+
+    def take_back(self, rows: int) -> None:
+        """So many rows that were kept as proven do not count: they are read again."""
+        self.show(-rows)
+        self._keep(-rows, first=-rows, last=-rows)
 
     def drop(self, walk: Walk) -> None:
         """Nothing that the walk has seen counts as done."""

@@ -141,7 +141,8 @@ class StreamSync:
                     end = max(end, newer)
                     planned = time.monotonic()
                     due = planned + self._pace.interval_s
-                until_due = due if moving and self._is_at_rest() else None
+                is_awaited = moving and self._is_at_rest() and self._round.unfinished
+                until_due = due if is_awaited else None
                 if self._active < self._pace.parallel and await self._start_next(group, until=until_due):
                     continue
                 if self._active:

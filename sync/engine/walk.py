@@ -50,7 +50,6 @@ class Walk:
         self._empties = 0
         self._barren = 0
         self._is_cut_short = False
-        self._is_at_end = False
         self.pages = 0
         self.seen: set[str] = set()
         self.started_at: datetime | None = None
@@ -82,9 +81,9 @@ class Walk:
         return len(self._times)
 
     @property
-    def has_miscounted(self) -> bool:
-        """True when a count stood still and is not what was shown: it may stand still for no reason."""
-        return self._is_at_end and self.first_total == self.last_total != len(self.seen)
+    def is_void(self) -> bool:
+        """True when the count has moved: this walk as a whole can prove nothing any more."""
+        return None not in (self.first_total, self.last_total) and self.first_total != self.last_total
 
     def take(self, page: Page) -> Step:
         """What to do after this page. Never leads into a loop."""
@@ -98,7 +97,6 @@ class Walk:
         self._barren += len(self.seen) == seen_before
         self._prove(page, new=len(self.seen) - seen_before)
         if page.next_token is None:
-            self._is_at_end = True
             return Step.END
         if self.last_total != self.first_total and self.proven is not None:
             # Disturbed: what comes now would have to be read again anyway.
@@ -124,7 +122,8 @@ class Walk:
 
         ``previous`` is the walk of the same slice before this one. Where the API counts wrongly,
         two walks that saw the very same rows under the same count are proof enough that nothing
-        moved; where it does not count, a further walk must have seen nothing new.
+        moved; where it does not count, two that saw the very same rows. "Nothing new" would not do: a
+        row is skipped when one that was shown has left, and the same may be skipped twice.
         """
         if self.first_total is not None and self.first_total == self.last_total == len(self.seen):
             return "clean"
@@ -132,7 +131,9 @@ class Walk:
             # It ended before TikTok said so: what lies behind is unknown, however often it ends there.
             return None
         if self.last_total is None or self.first_total is None:
-            if self.pages == 1 or (previous is not None and self.seen <= previous.seen):
+            # One page is one state, but one without rows may be an answer that went wrong.
+            is_one_state = self.pages == 1 and self.seen
+            if is_one_state or (previous is not None and self.seen == previous.seen):
                 return "exhausted"
             return None
         if (

@@ -37,6 +37,10 @@ class _OpenEndError(Exception):
         self.closed_until = closed_until
 
 
+class _BrokenClaimError(Exception):
+    """The counts of the rest contradict what was taken for proven."""
+
+
 class WindowSync:
     """Reads windows of one stream of one shop into the tables."""
 
@@ -49,7 +53,10 @@ class WindowSync:
         self._slicing = slicing
         self._lookback_s = lookback_s
         self._suspicions = _MOST_SUSPICIONS
+        # Windows cut from one in which rows hide, and how many hid in it.
+        self._suspected: dict[Window, int] = {}
         self._readings: list[Reading] = []
+        self._heirs: dict[Window, Reading] = {}
         # What TikTok counts and does not show, for whoever asks whether all is there.
         self.doubts: list[str] = []
 
@@ -59,8 +66,11 @@ class WindowSync:
         None when there is nothing to gain.
         """
         longest = max(self._readings, key=lambda reading: reading.left, default=None)
-        part = None if longest is None else longest.split()
-        return None if longest is None or part is None else (part, longest.is_live)
+        heir = None if longest is None else longest.split()
+        if heir is None:
+            return None
+        self._heirs[heir.window] = heir
+        return heir.window, heir.is_live
 
     async def sync(self, window: Window, account: Account) -> list[Window]:
         """The windows to read instead; none when this one is stored and covered.
@@ -75,19 +85,23 @@ class WindowSync:
         return await self._read(window, last, account, closes=True)
 
     async def _read(self, window: Window, body: BodyOf, account: Account, *, closes: bool) -> list[Window]:
-        reading = Reading(window, window.since, window.until, is_live=account.is_live)
+        reading = self._heirs.pop(window, None) or Reading(
+            window, window.since, window.until, is_live=account.is_live
+        )
         self._readings.append(reading)
         try:
             return await self._walk_until_sure(reading, body, account, closes=closes)
         finally:
             self._readings.remove(reading)
+            if not reading.first_count.done():
+                reading.first_count.set_result(None)
 
     async def _walk_until_sure(
         self, reading: Reading, body: BodyOf, account: Account, *, closes: bool
     ) -> list[Window]:
         previous: Walk | None = None
         attempt = 0
-        while not reading.is_done:
+        while not (reading.is_done and await self._is_borne_out(reading, 0, account)):
             rest = reading.rest
             if attempt == _MOST_WALKS:
                 raise SliceError(
@@ -104,6 +118,9 @@ class WindowSync:
                 if self._advance(reading, rest, account):
                     attempt, previous = 0, None
                 continue
+            except _BrokenClaimError:
+                account.drop(reading.end())
+                continue
             except SliceTooBigError as error:
                 return await self._read_in_parts(reading, rest, account, error.total, closes=closes)
             except _OpenEndError as error:
@@ -111,8 +128,9 @@ class WindowSync:
                 parts = plan.cut_at(reading.rest, error.closed_until)
                 return await self._leave(reading, account, parts, closes=closes)
             verdict = None if reading.until < rest.until else walk.judge(previous)
-            hides = verdict == "stable" and len(walk.seen) < (walk.last_total or 0)
-            if verdict is not None and not (hides and self._look_closer(rest)):
+            hidden = (walk.last_total or 0) - len(walk.seen) if verdict == "stable" else 0
+            hides = hidden > 0
+            if verdict is not None and not (hides and self._look_closer(reading, hidden)):
                 if hides:
                     self._doubt(rest, walk)
                 self._settle(account, walk, rest, hides=hides)
@@ -120,7 +138,6 @@ class WindowSync:
                 await self._finish(reading, final_page, account, verdict if closes else None)
                 return []
             await self._io.write(final_page, account)
-            reading.trusts_counts = reading.trusts_counts and not walk.has_miscounted
             if self._advance(reading, rest, account):
                 attempt, previous = 0, None
             elif hides or (attempt >= _CUT_AFTER_WALKS and rest.seconds > 1):
@@ -149,6 +166,11 @@ class WindowSync:
             seen = len(walk.seen)
             step = walk.take(page)
             account.show(len(walk.seen) - seen)
+            if not reading.first_count.done():
+                reading.first_count.set_result(page.total)
+            if walk.pages == 1 and not await self._is_borne_out(reading, page.total, account):
+                await self._io.write(page, account)
+                raise _BrokenClaimError
             # What one page has shown to its end is small, whatever TikTok counts.
             if walk.pages == 1 and step is not Step.END and plan.is_too_big(page.total, window):
                 await self._io.write(page, account)
@@ -158,7 +180,9 @@ class WindowSync:
                 if window.since + _WORTH_CLOSING < closed_until < window.until:
                     await self._io.write(page, account)
                     raise _OpenEndError(closed_until)
-            if step is Step.END or reading.until < window.until:
+            # A window that can still be cut is, before more is read that proves nothing.
+            is_in_vain = walk.is_void and window.seconds > 1
+            if step is Step.END or reading.until < window.until or is_in_vain:
                 return page
             await self._io.write(page, account)
             if step is Step.NEXT:
@@ -172,9 +196,17 @@ class WindowSync:
             account.drop(walk)
             return False
         self._settle(account, walk, walked)
-        reading.since = min(walk.proven, reading.until)
-        account.keep_proven(walk, until=reading.since)
+        rows = account.keep_proven(walk, until=min(walk.proven, reading.until))
+        reading.advance(walk, rows=rows)
         return True
+
+    async def _is_borne_out(self, reading: Reading, count: int | None, account: Account) -> bool:
+        """False when what was taken for proven is to be read again, for the rest counts too few rows."""
+        claim = await reading.bear_out(count)
+        if claim is not None:
+            account.take_back(claim.rows)
+            log.info("proof_taken_back", stream=self._io.stream.name, window=str(reading.rest))
+        return claim is None
 
     async def _read_in_parts(
         self, reading: Reading, walked: Window, account: Account, total: int | None, *, closes: bool
@@ -213,11 +245,16 @@ class WindowSync:
         elif page is not None:
             await self._io.write(page, account)
 
-    def _look_closer(self, window: Window) -> bool:
-        """True when the window should be cut to find what TikTok counts and does not show."""
-        if window.seconds == 1 or self._suspicions == 0:
+    def _look_closer(self, reading: Reading, hidden: int) -> bool:
+        """True when the rest should be cut to find what TikTok counts and does not show."""
+        if reading.rest.seconds == 1:
             return False
-        self._suspicions -= 1
+        # Where cutting has brought some to light it is worth going on, however often.
+        if hidden >= self._suspected.pop(reading.window, 0):
+            if self._suspicions == 0:
+                return False
+            self._suspicions -= 1
+        self._suspected.update((part, hidden) for part in reading.rest.cut(2))
         return True
 
     def _doubt(self, window: Window, walk: Walk) -> None:

@@ -152,10 +152,3 @@ def test_a_record_without_a_time_proves_nothing() -> None:
     records = (*FULL.records[:2], Record(key="3", raw=b"{}"))
     walk = walk_through(Page(records=records, next_token="t", total=9, fetched_at=NOW))
     assert walk.proven is None
-
-
-def test_a_count_that_stood_still_over_a_missing_row_is_not_believed() -> None:
-    walk = walk_through(FULL, page([(6, 4)], None, 9))
-    assert walk.has_miscounted
-    assert not walk_through(FULL, page([(6, 4)], None, 4)).has_miscounted
-    assert not walk_through(page([(1, 1)], None, 1)).has_miscounted
