@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
+
 import msgspec
+import structlog
 
 from sync.clock import ApiClock
 from sync.engine.tokens import TokenSource
@@ -14,6 +18,12 @@ from sync.tiktok.client import Access, Answer, AppKeys, Call, Client
 from sync.tiktok.envelope import read_page
 from sync.tiktok.limiter import Pacer
 from sync.tiktok.turn import PLAIN, Priority
+
+log = structlog.get_logger(__name__)
+
+# How often an answer that makes no page is asked for anew before the slice is left for later.
+_READINGS = 3
+_LONGEST_WAIT_S = 1.0
 
 
 class ShopApi:
@@ -55,14 +65,19 @@ class ShopApi:
             query=query,
             body=None if stream.method == "GET" else msgspec.json.encode(body or {}),
         )
-        answer = await self._send(call, priority=Priority(stream.name, is_live))
-        if answer.data == b"null":
-            # Read as an empty page it would close the slice with nothing in it.
-            raise RequestError(
-                f"TikTok Shop answered {stream.path} with success and no data; it is asked again later"
-            )
-        page = read_page(answer.data, records=stream.records, key=stream.key, fetched_at=answer.sent_at)
-        return page, answer.attempts
+        requests = 0
+        for readings_left in reversed(range(_READINGS)):
+            answer = await self._send(call, priority=Priority(stream.name, is_live))
+            requests += answer.attempts
+            try:
+                return _read(stream, answer), requests
+            except RequestError as error:
+                if not readings_left:
+                    raise
+                # One bad answer must not cost the window all that it has proven.
+                log.info("answer_unreadable", shop_id=self._shop.shop_id, path=call.path, reason=str(error))
+                await asyncio.sleep(random.uniform(0, _LONGEST_WAIT_S))
+        raise AssertionError("unreachable: the last reading returns or raises")
 
     async def _send(self, call: Call, *, needs_cipher: bool = True, priority: Priority = PLAIN) -> Answer:
         credential = await self._tokens.current(self._shop.credential_id)
@@ -90,3 +105,12 @@ class ShopApi:
         return await self._client.send(
             call, access, pacer=self.pacer, guard=self._lease.check, priority=priority
         )
+
+
+def _read(stream: Stream, answer: Answer) -> Page:
+    if answer.data == b"null":
+        # Read as an empty page it would close the slice with nothing in it.
+        raise RequestError(
+            f"TikTok Shop answered {stream.path} with success and no data; it is asked again later"
+        )
+    return read_page(answer.data, records=stream.records, key=stream.key, fetched_at=answer.sent_at)

@@ -117,6 +117,9 @@ class WindowSync:
                 log.info("walk_restarted", stream=self._io.stream.name, window=str(rest), reason=str(error))
                 if self._advance(reading, rest, account):
                     attempt, previous = 0, None
+                elif attempt >= _CUT_AFTER_WALKS and rest.seconds > 1:
+                    # Perhaps tokens do not live as long as this walk takes.
+                    return await self._leave(reading, account, rest.cut(2), closes=closes)
                 continue
             except _BrokenClaimError:
                 account.drop(reading.end())

@@ -83,6 +83,18 @@ async def test_a_fault_that_passes_leaves_the_copy_true(
     assert await compare(connection, simulator.url, simulator.world.shops) == []
 
 
+@pytest.mark.parametrize("name", ["null_data", "null_list"])
+async def test_an_answer_that_makes_no_page_is_asked_for_again_at_once(
+    simulator: RunningSimulator, database_url: str, name: str
+) -> None:
+    (shop_id,) = simulator.world.shops
+    async with connected_app(make_settings(database_url, simulator, settle_s=0), simulator) as app:
+        rule = simulator.simulation.faults.add({"fault": name, "times": 2, "path": "/orders/search"})
+        report = await app.fleet.sync(SyncRequest(shop_id, ("orders",), "test"))
+    assert rule.struck == 2
+    assert (report.outcome, report.problems) == ("complete", [])
+
+
 async def test_a_row_that_one_walk_does_not_show_is_found_by_the_next(
     simulator: RunningSimulator, database_url: str, connection: asyncpg.Connection
 ) -> None:

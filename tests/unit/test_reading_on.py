@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from sync.engine.stream_sync import StreamSync
+from sync.errors import PageTokenError
 from sync.model import Page
 from sync.streams.registry import STREAMS
-from tests.memory_shop import BEGIN_S, MemoryShop, at, by_time_alone, page_size, spread
+from tests.memory_shop import BEGIN_S, MemoryShop, at, by_offset, by_time_alone, page_size, spread
 
 
 def leaving(shop: MemoryShop, rng: random.Random, *, chance: float) -> Callable[[], None]:
@@ -83,6 +84,21 @@ async def test_a_count_that_stands_still_for_no_reason_hides_no_row_from_shared_
     await shop.read()
     await shop.read_in_quiet()
     assert shop.wrong == {}
+
+
+@pytest.mark.parametrize("stream", ["orders", "products"])
+async def test_tokens_that_do_not_live_as_long_as_a_walk_lead_to_shorter_walks(stream: str) -> None:
+    def forget(
+        rows: list[tuple[int, int]], token: str | None, size: int
+    ) -> tuple[list[tuple[int, int]], str | None]:
+        if int(token or 0) >= 5 * size:
+            raise PageTokenError("invalid page_token")
+        return by_offset(rows, token, size)
+
+    rows = {i: BEGIN_S + 10 * i for i in range(3_000)}
+    shop = MemoryShop(rows, now_s=BEGIN_S + 200_000, paging=forget)
+    sync = await shop.read(stream)
+    assert (shop.wrong, sync.failures) == ({}, [])
 
 
 async def test_a_further_pass_that_takes_longer_than_the_interval_waits_without_turning(
