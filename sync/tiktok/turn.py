@@ -84,14 +84,20 @@ class TurnConnector(aiohttp.TCPConnector):
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's name
     ) -> Connection:
         """A connection that stands, new or kept, once the turn has come. Raises what the turn raises."""
-        turn = TURN.get()
-        while True:
-            connection = await super().connect(req, traces, timeout)
-            try:
-                await turn.take()
-            except BaseException:
-                connection.release()
-                raise
-            if connection.protocol is not None and connection.protocol.is_connected():
-                return connection
-            connection.close()  # The wait was longer than the server's patience.
+        connection = await self._connect_in_turn(req, traces, timeout)
+        if connection.protocol is None or not connection.protocol.is_connected():
+            # The wait was longer than the server's patience. A server without any is an error of the request.
+            connection.close()
+            connection = await self._connect_in_turn(req, traces, timeout)
+        return connection
+
+    async def _connect_in_turn(
+        self, req: aiohttp.ClientRequest, traces: list[Trace], patience: aiohttp.ClientTimeout
+    ) -> Connection:
+        connection = await super().connect(req, traces, patience)
+        try:
+            await TURN.get().take()
+        except BaseException:
+            connection.release()
+            raise
+        return connection

@@ -313,6 +313,20 @@ async def test_a_connection_that_ended_during_a_long_wait_costs_no_attempt() -> 
     assert [request.nth for request in seen] == [1, 1]
 
 
+async def test_a_server_that_hangs_up_on_everybody_is_an_error_before_long() -> None:
+    def hang_up(_: asyncio.StreamReader, writer: Writer) -> None:
+        writer.close()
+
+    listening = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+    async with Client(api_url=url, auth_url=url, clock=ApiClock()) as client:
+        async with asyncio.timeout(20):
+            # Slow enough for the end to be seen before the request leaves.
+            with pytest.raises(RequestError):
+                await client.send(POST, ACCESS, pacer=Pacer(20))
+    listening.close()
+
+
 async def test_an_answer_is_as_old_as_the_moment_when_its_request_left() -> None:
     async with connected(always(reply())) as (client, _):
         pacer = Pacer(1000)
