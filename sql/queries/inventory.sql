@@ -5,7 +5,8 @@
 -- name: store_inventory
 -- $1 shop_id, $2 records (UTF-8 bytes of a JSON array as Inventory Search sends it: one element per
 -- product, each with a product_id and all its SKUs), $3 fetched_at, $4 scrubbed (product ids whose text
--- was scrubbed).
+-- was scrubbed), $5 rejected (product ids whose stored rows may lack values: equal content does not count
+-- as stored).
 -- One row: inserted, updated, stale, unchanged (rows of SKU x warehouse; marking as deleted is an update).
 -- Products that are stored as deleted are passed over. The later fetch wins. A row that is stored with this very SKU is not touched. Rows of a product of the
 -- answer that the answer lacks are marked deleted as of the fetch; what is listed again is unmarked.
@@ -38,7 +39,8 @@ WITH product AS MATERIALIZED (
     -- an equality, and a plan cached then would scan the whole shop ever after.
     SELECT p.product_id, p.sku_id, p.warehouse_id, p.sku, p.level, s.version,
            CASE WHEN s.version IS NULL THEN 'new'
-                WHEN s._deleted_at IS NULL AND s.product_id = p.product_id AND s._raw = p.sku THEN 'unchanged'
+                WHEN s._deleted_at IS NULL AND s.product_id = p.product_id AND s._raw = p.sku
+                     AND p.product_id <> ALL ($5) THEN 'unchanged'
                 WHEN $3 >= s._fetched_at THEN 'newer'
                 ELSE 'stale' END AS verdict
       FROM page AS p

@@ -21,7 +21,8 @@ SELECT array_agg(sent.id)
 -- name: store_orders
 -- $1 shop_id, $2 records (UTF-8 bytes of a JSON array of orders as Get Order List sends them, each with
 -- an id), $3 fetched_at, $4 scrubbed (ids of the records whose text was scrubbed), $5 digests (in the order of
--- the records; NULL for one that must not be taken for known).
+-- the records; NULL for one that must not be taken for known), $6 rejected (ids whose stored row may lack
+-- values: equal content does not count as stored).
 -- One row: inserted, updated, stale, unchanged (distinct orders; their sum is the number of ids sent).
 -- The newest update_time wins, among equal ones (or without one) the later fetch. An order that is
 -- stored with this very content is not touched. Line items follow their order: new and changed ones
@@ -43,7 +44,7 @@ WITH page AS MATERIALIZED (
            CASE WHEN s.version IS NULL THEN 'new'
                 WHEN p.update_time > s.update_time THEN 'newer'
                 WHEN p.update_time < s.update_time THEN 'stale'
-                WHEN p.record = s._raw THEN 'unchanged'
+                WHEN p.record = s._raw AND p.order_id <> ALL ($6) THEN 'unchanged'
                 WHEN $3 >= s._fetched_at THEN 'newer'
                 ELSE 'stale' END AS verdict
       FROM page AS p
@@ -258,7 +259,7 @@ WITH page AS MATERIALIZED (
            node(item->'sub_item_info'), whole(item->>'handling_duration_days'),
            now(), $3
       FROM line
-     WHERE (order_id, item) NOT IN (SELECT p.order_id, p.item FROM prior_line AS p)
+     WHERE (order_id, item) NOT IN (SELECT p.order_id, p.item FROM prior_line AS p WHERE p.order_id <> ALL ($6))
      ORDER BY line_item_id
     ON CONFLICT (shop_id, line_item_id) DO UPDATE SET (
         order_id, product_id, sku_id, seller_sku, product_name, sku_name, sku_image, sku_type,

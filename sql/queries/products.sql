@@ -28,7 +28,8 @@ SELECT array_agg(sent.id)
 -- name: store_products
 -- $1 shop_id, $2 records (UTF-8 bytes of a JSON array of products as Search Products sends them, each
 -- with an id), $3 fetched_at, $4 scrubbed (ids of the records whose text was scrubbed), $5 digests (in the order of
--- the records; NULL for one that must not be taken for known).
+-- the records; NULL for one that must not be taken for known), $6 rejected (ids whose stored row may lack
+-- values: equal content does not count as stored).
 -- One row: inserted, updated, stale, unchanged (distinct products; their sum is the number of ids sent).
 -- The newest update_time wins, among equal ones (or without one) the later fetch. A product that is
 -- stored with this very content is not touched. SKUs follow their product: new and changed ones are
@@ -52,7 +53,7 @@ WITH page AS MATERIALIZED (
            CASE WHEN s.version IS NULL THEN 'new'
                 WHEN p.update_time > s.update_time THEN 'newer'
                 WHEN p.update_time < s.update_time THEN 'stale'
-                WHEN p.record = s._raw THEN 'unchanged'
+                WHEN p.record = s._raw AND p.product_id <> ALL ($6) THEN 'unchanged'
                 WHEN $3 >= s._fetched_at THEN 'newer'
                 ELSE 'stale' END AS verdict
       FROM page AS p
@@ -156,7 +157,8 @@ WITH page AS MATERIALIZED (
            node(item->'fees'),
            deleted_at, now(), $3
       FROM listed
-     WHERE (product_id, item) NOT IN (SELECT p.product_id, p.item FROM prior_sku AS p)
+     WHERE (product_id, item) NOT IN (
+           SELECT p.product_id, p.item FROM prior_sku AS p WHERE p.product_id <> ALL ($6))
         OR (sku_id, product_id, deleted_at IS NULL) NOT IN (
             SELECT n.sku_id, n.product_id, n.deleted_at IS NULL FROM known AS n)
      ORDER BY sku_id

@@ -108,6 +108,12 @@ ON CONFLICT (shop_id, stream, record_id) DO UPDATE
 -- $1 shop_id, $2 stream, $3 record ids that are stored completely now.
 DELETE FROM sync.rejects WHERE shop_id = $1 AND stream = $2 AND record_id = ANY ($3::text[]);
 
+-- name: rejected_ids
+-- $1 shop_id, $2 stream, $3 record ids. Those of them that stand in sync.rejects; NULL when none does.
+SELECT array_agg(record_id)
+  FROM sync.rejects
+ WHERE shop_id = $1 AND stream = $2 AND record_id = ANY ($3::text[]);
+
 -- name: count_rejects
 -- $1 shop_id, $2 stream. Records that are missing from the tables.
 SELECT count(*) FROM sync.rejects WHERE shop_id = $1 AND stream = $2 AND NOT stored;

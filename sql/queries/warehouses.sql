@@ -1,7 +1,8 @@
 -- name: store_warehouses
 -- $1 shop_id, $2 records (UTF-8 bytes of a JSON array of ALL warehouses of the shop as Get Warehouse
 -- List sends them, each with an id; empty when there are none), $3 fetched_at, $4 scrubbed (ids whose
--- text was scrubbed).
+-- text was scrubbed), $5 rejected (ids whose stored row may lack values: equal content does not count as
+-- stored).
 -- One row: inserted, updated, stale, unchanged (warehouses; marking as deleted is an update).
 -- The later fetch wins. A warehouse that is stored with this very content is not touched, one that the
 -- list lacks is marked deleted as of the fetch, one that is listed again is unmarked. Rows are written
@@ -14,7 +15,7 @@ WITH page AS MATERIALIZED (
 ), judged AS MATERIALIZED (
     SELECT p.warehouse_id, p.record,
            CASE WHEN s.warehouse_id IS NULL THEN 'new'
-                WHEN s._deleted_at IS NULL AND s._raw = p.record THEN 'unchanged'
+                WHEN s._deleted_at IS NULL AND s._raw = p.record AND p.warehouse_id <> ALL ($5) THEN 'unchanged'
                 WHEN $3 >= s._fetched_at THEN 'newer'
                 ELSE 'stale' END AS verdict
       FROM page AS p

@@ -47,16 +47,22 @@ class UnfitPageError(Exception):
 
 @dataclass(slots=True)
 class PageWriter:
-    """One page on its way into the tables, within one transaction."""
+    """One page on its way into the tables, within one transaction.
+
+    ``rejected`` are ids of which a reject stands: their stored rows may lack values, so what equals
+    them is written again, and accepted only if it was.
+    """
 
     connection: asyncpg.Connection
     target: Target
     shop_id: str
     fetched_at: datetime
     tally: Tally
+    rejected: list[str] = field(default_factory=list)
     accepted: list[str] = field(default_factory=list)
     refused: list[tuple[Record, BaseException, bool]] = field(default_factory=list)
     _is_lenient: bool = False
+    _has_stale: bool = False
 
     async def write_at_once(self, records: Sequence[Record]) -> None:
         """Every record is stored; raises UnfitPageError otherwise, and then the transaction is lost."""
@@ -109,7 +115,9 @@ class PageWriter:
                 self._accept([record])
 
     def _accept(self, records: Sequence[Record]) -> None:
-        self.accepted += [r.key for r in records if r.key is not None]
+        # Which of them are stale is not said: a reject among them stands until the next time.
+        doubtful = self.rejected if self._has_stale else ()
+        self.accepted += [r.key for r in records if r.key is not None and r.key not in doubtful]
 
     def _refuse(self, record: Record, error: BaseException, *, stored: bool) -> None:
         self.tally.rejected += not stored
@@ -137,8 +145,11 @@ class PageWriter:
         values = [self.shop_id, array, self.fetched_at, [r.key for r in records if r.scrubbed]]
         if self.target.known is not None:
             values.append([None if self._is_lenient else r.digest for r in records])
+        # What did not fit is not written once more without it.
+        values.append([] if self._is_lenient else self.rejected)
         return await self.connection.fetchrow(query(self.target.statement), *values)
 
     def _count(self, row: asyncpg.Record) -> None:
+        self._has_stale = row["stale"] > 0
         for name in ("inserted", "updated", "stale", "unchanged"):
             setattr(self.tally, name, getattr(self.tally, name) + row[name])

@@ -131,6 +131,9 @@ class Sink:
             found = bool(await connection.fetchval(query("has_rejects"), *place))
             self._with_rejects[place] = (lease.epoch, found)
         named = [r for r in records if r.key is not None]
+        if named and self._with_rejects[place][1]:
+            ids = [r.key for r in named]
+            writer.rejected = await connection.fetchval(query("rejected_ids"), *place, ids) or []
         if named:
             await (writer.write_at_once(named) if at_once else writer.write(named))
         # Before this page's own rejects: one of them may be another version of what was accepted.

@@ -36,13 +36,20 @@ class Copy:
         self.url = url
 
     async def store(
-        self, stream: str, records: Iterable[Json], *, fetched: int = 0, scrubbed: Iterable[str] = ()
+        self,
+        stream: str,
+        records: Iterable[Json],
+        *,
+        fetched: int = 0,
+        scrubbed: Iterable[str] = (),
+        rejected: Iterable[str] = (),
     ) -> tuple[int, int, int, int]:
         """Inserted, updated, stale, unchanged."""
         sent = list(records)
         values = [SHOP, json.dumps(sent).encode(), at(fetched), list(scrubbed)]
         if stream in ("orders", "products"):
             values.append([hashlib.sha1(json.dumps(record).encode()).digest()[:16] for record in sent])
+        values.append(list(rejected))
         return tuple(await self.connection.fetchrow(query(f"store_{stream}"), *values))
 
     async def rows(self, sql: str, *values: Any) -> list[asyncpg.Record]:

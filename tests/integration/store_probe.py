@@ -23,6 +23,7 @@ SHOP = "7000714532876273420"
 T0 = datetime(2026, 3, 1, tzinfo=UTC)
 ORDERS = Target(stream="orders", statement="store_orders")
 PRODUCTS = Target(stream="products", statement="store_products")
+INVENTORY = Target(stream="inventory", statement="store_inventory")
 WAREHOUSES = Target(stream="warehouses", statement="store_warehouses", divisible=False)
 
 Json = dict[str, Any]
@@ -60,9 +61,18 @@ def product(product_id: str, *, updated: int = 0, **changes: Any) -> Json:
     }
 
 
+def stock(product_id: str, *, available: object = 5, **changes: Any) -> Json:
+    """The stock of a product with one SKU in one warehouse, as the API would send it."""
+    level = {"warehouse_id": "w", "available_quantity": available, "committed_quantity": 0}
+    sku = {"id": f"{product_id}-1", "warehouse_inventory": [level]}
+    return {"product_id": product_id, "skus": [sku], **changes}
+
+
 def page(records: Iterable[Json | Record], *, fetched: float = 0) -> Page:
     made = tuple(
-        one if isinstance(one, Record) else Record(key=one.get("id"), raw=json.dumps(one).encode())
+        one
+        if isinstance(one, Record)
+        else Record(key=one.get("id", one.get("product_id")), raw=json.dumps(one).encode())
         for one in records
     )
     return Page(records=made, next_token=None, total=len(made), fetched_at=at(fetched))

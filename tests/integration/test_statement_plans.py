@@ -15,9 +15,15 @@ from sync.store.pool import Database
 from sync.store.queries import query
 
 _ARGUMENTS = {
-    "store_orders": ("text, bytea, timestamptz, text[], bytea[]", "'s', '[]', now(), '{}', '{}'"),
-    "store_products": ("text, bytea, timestamptz, text[], bytea[]", "'s', '[]', now(), '{}', '{}'"),
-    "store_inventory": ("text, bytea, timestamptz, text[]", "'s', '[]', now(), '{}'"),
+    "store_orders": (
+        "text, bytea, timestamptz, text[], bytea[], text[]",
+        "'s', '[]', now(), '{}', '{}', '{}'",
+    ),
+    "store_products": (
+        "text, bytea, timestamptz, text[], bytea[], text[]",
+        "'s', '[]', now(), '{}', '{}', '{}'",
+    ),
+    "store_inventory": ("text, bytea, timestamptz, text[], text[]", "'s', '[]', now(), '{}', '{}'"),
     "known_orders": ("text, text[], bytea[], uuid, bigint", "'s', '{}', '{}', gen_random_uuid(), 1"),
     "known_products": ("text, text[], bytea[], uuid, bigint", "'s', '{}', '{}', gen_random_uuid(), 1"),
 }
@@ -69,7 +75,7 @@ async def test_a_plan_made_at_any_size_reads_single_rows_and_never_a_whole_shop(
             for name, bodies in (("store_orders", orders), ("store_products", products)):
                 records = bodies[start : start + 100]
                 array = b"[" + b",".join(records) + b"]"
-                await database.rows(name, shop.shop_id, array, now, [], [None] * len(records))
+                await database.rows(name, shop.shop_id, array, now, [], [None] * len(records), [])
             for name in _ARGUMENTS:
                 assert_reads_single_rows(await plan_of(name, database_url))
 
@@ -79,7 +85,7 @@ async def test_the_long_statements_are_prepared_once_per_connection(
 ) -> None:
     async with Database(database_url, size=1) as database, database.connection() as pooled:
         for _ in range(3):
-            await pooled.fetchrow(query("store_orders"), "s", b"[]", None, [], [])
+            await pooled.fetchrow(query("store_orders"), "s", b"[]", None, [], [], [])
         kept = await pooled.fetch("SELECT generic_plans, custom_plans FROM pg_prepared_statements")
     orders = [tuple(row) for row in kept if row[0] + row[1] == 3]
     assert orders == [(3, 0)]

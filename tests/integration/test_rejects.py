@@ -1,0 +1,120 @@
+"""Rejects: they stand as long as something is missing from the tables, and no longer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import pytest
+
+from sync.store.leases import Lease, LeaseKeeper
+from sync.store.page_writer import Target
+from sync.store.pool import Database
+from sync.store.sink import Sink
+from tests.integration.store_probe import (
+    INVENTORY,
+    ORDERS,
+    PRODUCTS,
+    WAREHOUSES,
+    counts,
+    hold,
+    order,
+    page,
+    product,
+    stock,
+)
+
+Json = dict[str, Any]
+
+
+@pytest.fixture
+async def sink(database_url: str) -> AsyncIterator[Sink]:
+    async with Database(database_url, size=4) as opened:
+        yield Sink(opened)
+
+
+@pytest.fixture
+async def lease(database_url: str) -> AsyncIterator[Lease]:
+    async with LeaseKeeper(database_url) as keeper:
+        yield await hold(keeper)
+
+
+async def rejects(connection: asyncpg.Connection) -> dict[str, bool]:
+    """Whether the row is stored nevertheless, by the id of each record that was set aside."""
+    return dict(await connection.fetch("SELECT record_id, stored FROM sync.rejects ORDER BY record_id"))
+
+
+def paid(amount: str) -> Json:
+    return {"payment": {"currency": "GBP", "total_amount": amount}}
+
+
+# Each with one value that does not fit, and the column that is NULL therefore.
+UNFIT = [
+    (ORDERS, order("1", **paid("a lot")), "total_amount FROM tiktok.orders"),
+    (
+        ORDERS,
+        order("1", line_items=[{"id": "1-1", "sale_price": "a lot"}]),
+        "sale_price FROM tiktok.order_line_items",
+    ),
+    (PRODUCTS, product("1", has_draft="perhaps"), "has_draft FROM tiktok.products"),
+    (
+        PRODUCTS,
+        product("1", skus=[{"id": "1-1", "price": {"sale_price": "a lot"}}]),
+        "price FROM tiktok.skus",
+    ),
+    (INVENTORY, stock("1", available="many"), "available_quantity FROM tiktok.inventory"),
+    (WAREHOUSES, {"id": "1", "is_default": "perhaps"}, "is_default FROM tiktok.warehouses"),
+]
+
+
+@pytest.mark.parametrize(("target", "record", "column"), UNFIT)
+async def test_a_record_that_is_stored_in_part_stays_a_reject_when_it_comes_again(
+    sink: Sink, lease: Lease, connection: asyncpg.Connection, target: Target, record: Json, column: str
+) -> None:
+    await sink.write(target, page([record]), lease=lease)
+    row = f"SELECT xmin, {column}"
+    before = await connection.fetch(row)
+    assert await rejects(connection) == {"1": True}
+    for moment in (60, 120):
+        assert counts(await sink.write(target, page([record], fetched=moment), lease=lease)) == {
+            "unchanged": 1
+        }
+        assert await rejects(connection) == {"1": True}
+    assert await connection.fetch(row) == before
+
+
+@pytest.mark.parametrize(("target", "record", "column"), UNFIT[:4])
+async def test_what_did_not_fit_is_not_taken_for_stored_when_another_value_changes(
+    sink: Sink, lease: Lease, connection: asyncpg.Connection, target: Target, record: Json, column: str
+) -> None:
+    await sink.write(target, page([record]), lease=lease)
+    changed = record | {"update_time": record["update_time"] + 9, "status": "CHANGED"}
+    assert counts(await sink.write(target, page([changed], fetched=60), lease=lease)) == {"updated": 1}
+    assert await rejects(connection) == {"1": True}
+    assert await connection.fetchval(f"SELECT {column}") is None
+    assert await connection.fetchval(f"SELECT _digest FROM tiktok.{target.stream}") is None
+
+
+@pytest.mark.parametrize(("target", "record", "column"), UNFIT)
+async def test_a_column_that_takes_the_value_by_now_is_filled_and_the_reject_forgiven(
+    sink: Sink, lease: Lease, connection: asyncpg.Connection, target: Target, record: Json, column: str
+) -> None:
+    """As after an upgrade: the record itself never changed."""
+    await sink.write(target, page([record]), lease=lease)
+    for name, result in (("money", "7::numeric"), ("flag", "true"), ("whole", "7::bigint")):
+        await connection.execute(
+            f"CREATE OR REPLACE FUNCTION sync_strict.{name}(text) RETURNS {result.split('::')[-1]}"
+            f" LANGUAGE sql IMMUTABLE AS 'SELECT {result}'".replace("RETURNS true", "RETURNS boolean")
+        )
+    await sink.write(target, page([record], fetched=60), lease=lease)
+    assert await rejects(connection) == {}
+    assert await connection.fetchval(f"SELECT {column}") is not None
+
+
+async def test_an_older_version_does_not_forgive_what_is_stored_in_part(
+    sink: Sink, lease: Lease, connection: asyncpg.Connection
+) -> None:
+    await sink.write(ORDERS, page([order("1", updated=5, **paid("a lot"))], fetched=5), lease=lease)
+    assert counts(await sink.write(ORDERS, page([order("1")], fetched=60), lease=lease)) == {"stale": 1}
+    assert await rejects(connection) == {"1": True}
