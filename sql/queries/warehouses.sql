@@ -1,12 +1,12 @@
 -- name: store_warehouses
--- $1 shop_id, $2 records (UTF-8 bytes of a JSON array of ALL warehouses of the shop as Get Warehouse
--- List sends them, each with an id; empty when there are none), $3 fetched_at, $4 scrubbed (ids whose
--- text was scrubbed), $5 rejected (ids whose stored row may lack values: equal content does not count as
--- stored).
+-- $1 shop_id, $2 records (UTF-8 bytes of a JSON array of warehouses as Get Warehouse List sends them, each
+-- with an id), $3 fetched_at, $4 scrubbed (ids whose text was scrubbed), $5 rejected (ids whose stored row
+-- may lack values: equal content does not count as stored), $6 is_whole (these are all warehouses of the
+-- shop; a page without any is not stored, for it may be an answer that lacks the list).
 -- One row: inserted, updated, stale, unchanged (warehouses; marking as deleted is an update).
--- The later fetch wins. A warehouse that is stored with this very content is not touched, one that the
--- list lacks is marked deleted as of the fetch, one that is listed again is unmarked. Rows are written
--- in the order of their ids, so lists cannot deadlock. Never to be called with a part of the list.
+-- The later fetch wins. A warehouse that is stored with this very content is not touched, one that a
+-- whole list lacks is marked deleted as of the fetch, one that is listed again is unmarked. Rows are written
+-- in the order of their ids, so lists cannot deadlock.
 WITH page AS MATERIALIZED (
     SELECT DISTINCT ON (warehouse_id) warehouse_id, record
       FROM (SELECT sent.value->>'id' AS warehouse_id, sent.value AS record, sent.ordinality AS place
@@ -53,7 +53,7 @@ WITH page AS MATERIALIZED (
            w.first_name_local_script, w.last_name_local_script, w.phone_number, w.latitude, w.longitude,
            w._raw, w._scrubbed, $3
       FROM tiktok.warehouses AS w
-     WHERE w.shop_id = $1 AND w._deleted_at IS NULL AND w._fetched_at <= $3
+     WHERE $6 AND w.shop_id = $1 AND w._deleted_at IS NULL AND w._fetched_at <= $3
        AND w.warehouse_id NOT IN (SELECT p.warehouse_id FROM page AS p)
 ), written AS (
     INSERT INTO tiktok.warehouses AS w (

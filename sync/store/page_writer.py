@@ -58,6 +58,8 @@ class PageWriter:
     shop_id: str
     fetched_at: datetime
     tally: Tally
+    # Of the whole page: who writes fewer of an indivisible one writes a part of it.
+    count: int
     rejected: list[str] = field(default_factory=list)
     accepted: list[str] = field(default_factory=list)
     refused: list[tuple[Record, BaseException, bool]] = field(default_factory=list)
@@ -101,7 +103,10 @@ class PageWriter:
         self._refuse(record, second_error or error, stored=second_error is None)
 
     async def _write_list(self, records: Sequence[Record], error: BaseException) -> None:
-        """A list is stored in one piece; who spoils it is found by trying each record for itself."""
+        """A list is stored in one piece; who spoils it is found by trying each record for itself.
+
+        When any is left out nothing passes for absent: what is stored of that record must stay.
+        """
         wrong = {r: e for r in records if (e := await self._attempt([r], keeps=False))}
         async with self._leniency():
             hopeless = {r: e for r in wrong if (e := await self._attempt([r], keeps=False))}
@@ -147,6 +152,8 @@ class PageWriter:
             values.append([None if self._is_lenient else r.digest for r in records])
         # What did not fit is not written once more without it.
         values.append([] if self._is_lenient else self.rejected)
+        if not self.target.divisible:
+            values.append(len(records) == self.count)
         return await self.connection.fetchrow(query(self.target.statement), *values)
 
     def _count(self, row: asyncpg.Record) -> None:

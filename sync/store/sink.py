@@ -89,7 +89,7 @@ class Sink:
             await _hold(connection, lease)
             tally = Tally(fetched=len(records), unchanged=len(known))
             if page is not None and records:
-                writer = PageWriter(connection, target, lease.shop_id, page.fetched_at, tally)
+                writer = PageWriter(connection, target, lease.shop_id, page.fetched_at, tally, len(records))
                 writer.accepted += known
                 await self._store(writer, unknown, lease, at_once)
             if closing is not None:

@@ -43,6 +43,7 @@ class Copy:
         fetched: int = 0,
         scrubbed: Iterable[str] = (),
         rejected: Iterable[str] = (),
+        is_whole: bool = True,
     ) -> tuple[int, int, int, int]:
         """Inserted, updated, stale, unchanged."""
         sent = list(records)
@@ -50,6 +51,8 @@ class Copy:
         if stream in ("orders", "products"):
             values.append([hashlib.sha1(json.dumps(record).encode()).digest()[:16] for record in sent])
         values.append(list(rejected))
+        if stream == "warehouses":
+            values.append(is_whole)
         return tuple(await self.connection.fetchrow(query(f"store_{stream}"), *values))
 
     async def rows(self, sql: str, *values: Any) -> list[asyncpg.Record]:

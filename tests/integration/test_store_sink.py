@@ -178,6 +178,26 @@ async def test_an_unstorable_record_of_a_list_costs_itself_only(
     assert await rejects(connection) == {"w1": False}
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [
+        Record(key="w1", raw=b'{"id":"w1","name":' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
+        Record(key=None, raw=b'{"name":"name 1"}'),
+    ],
+    ids=["unstorable", "without an id"],
+)
+async def test_a_list_of_which_a_record_is_left_out_marks_nothing_as_deleted(
+    sink: Sink, lease: Lease, connection: asyncpg.Connection, bad: Record
+) -> None:
+    w0, w1, w2 = warehouses({}, {}, {})
+    await sink.write(WAREHOUSES, page([w0, w1]), lease=lease)
+    tally = await sink.write(WAREHOUSES, page([w0, bad, w2], fetched=9), lease=lease)
+    assert counts(tally) == {"inserted": 1, "unchanged": 1, "rejected": 1}
+    assert await live_warehouses(connection) == ["w0", "w1", "w2"]
+    await sink.write(WAREHOUSES, page([w1, w2], fetched=19), lease=lease)
+    assert await live_warehouses(connection) == ["w1", "w2"]
+
+
 async def kill_writers(connection: asyncpg.Connection) -> int:
     """Ends the backends of the pool that wait or sleep in a transaction; how many there were."""
     sql = (
