@@ -9,7 +9,7 @@
 -- as stored).
 -- One row: inserted, updated, stale, unchanged (rows of SKU x warehouse; marking as deleted is an update).
 -- Products that are stored as deleted are passed over. The later fetch wins. A row that is stored with this very SKU is not touched. Rows of a product of the
--- answer that the answer lacks are marked deleted as of the fetch; what is listed again is unmarked.
+-- answer that the answer lacks are marked deleted as of the fetch, unless it cannot be read whole; what is listed again is unmarked.
 -- Other quantities, or none, close the open row of the history and open the next one. Rows are written
 -- in the order of their ids, so answers that overlap cannot deadlock. Raises serialization_failure when
 -- another session stored another version of one of these rows meanwhile: store the page again.
@@ -23,8 +23,8 @@ WITH product AS MATERIALIZED (
              LIMIT 1) IS NULL
 ), page AS MATERIALIZED (
     SELECT DISTINCT ON (sku_id, warehouse_id) product_id, sku_id, warehouse_id, sku, level
-      FROM (SELECT p.product_id, word(sku.value->>'id') AS sku_id,
-                   word(level.value->>'warehouse_id') AS warehouse_id,
+      FROM (SELECT p.product_id, key(sku.value->>'id') AS sku_id,
+                   key(level.value->>'warehouse_id') AS warehouse_id,
                    sku.value AS sku, level.value AS level, p.place,
                    sku.ordinality AS sku_place, level.ordinality AS level_place
               FROM product AS p
@@ -53,7 +53,13 @@ WITH product AS MATERIALIZED (
             LIMIT 1) AS s ON true
 ), absent AS MATERIALIZED (
     SELECT s.*
-      FROM (SELECT DISTINCT product_id FROM product) AS p
+      FROM (SELECT product_id
+              FROM product
+             GROUP BY product_id
+            HAVING NOT bool_or(
+                is_broken(record->'skus', 'id')
+                OR EXISTS (SELECT FROM jsonb_array_elements(sync_lenient.list(record->'skus')) AS sku
+                            WHERE is_broken(sku.value->'warehouse_inventory', 'warehouse_id')))) AS p
      CROSS JOIN LATERAL (
            SELECT i.*, i.xmin::text AS version
              FROM tiktok.inventory AS i

@@ -26,7 +26,8 @@ SELECT array_agg(sent.id)
 -- One row: inserted, updated, stale, unchanged (distinct orders; their sum is the number of ids sent).
 -- The newest update_time wins, among equal ones (or without one) the later fetch. An order that is
 -- stored with this very content is not touched. Line items follow their order: new and changed ones
--- are written, vanished ones deleted, equal ones left alone. Orders are written in the order of their
+-- are written, vanished ones deleted, equal ones left alone; what may be missing from a list that cannot
+-- be read stays. Orders are written in the order of their
 -- ids, so pages that overlap cannot deadlock. Raises serialization_failure when another session stored
 -- another version of one of these orders meanwhile: store the page again.
 WITH page AS MATERIALIZED (
@@ -216,15 +217,26 @@ WITH page AS MATERIALIZED (
     RETURNING o.order_id, o.xmax = 0 AS is_new
 ), line AS MATERIALIZED (
     SELECT DISTINCT ON (line_item_id) line_item_id, order_id, item
-      FROM (SELECT word(listed.value->>'id') AS line_item_id, c.order_id, listed.value AS item,
+      FROM (SELECT key(listed.value->>'id') AS line_item_id, c.order_id, listed.value AS item,
                    c.update_time, listed.ordinality AS place
               FROM changed AS c
               JOIN written AS w ON w.order_id = c.order_id
              CROSS JOIN jsonb_array_elements(list(c.record->'line_items')) WITH ORDINALITY AS listed) AS item
      WHERE line_item_id IS NOT NULL
      ORDER BY line_item_id, update_time DESC NULLS LAST, order_id, place DESC
+), known_line AS MATERIALIZED (
+    -- The stored items of the orders written. As of before this statement, as all reads here.
+    SELECT s.line_item_id, s.order_id, s.address
+      FROM written AS w
+     CROSS JOIN LATERAL (
+           SELECT k.line_item_id, k.order_id, k.ctid AS address
+             FROM tiktok.order_line_items AS k
+            WHERE k.shop_id = $1 AND k.order_id BETWEEN w.order_id AND w.order_id
+            ORDER BY k.order_id
+           OFFSET 0) AS s
+     WHERE NOT w.is_new
 ), prior_line AS MATERIALIZED (
-    SELECT c.order_id, listed.value->>'id' AS line_item_id, listed.value AS item
+    SELECT c.order_id, listed.value AS item
       FROM changed AS c
      CROSS JOIN jsonb_array_elements(sync_lenient.list(c.prior->'line_items')) AS listed
      WHERE c.prior IS NOT NULL
@@ -293,14 +305,11 @@ WITH page AS MATERIALIZED (
     -- Never one that was just written: an item may move to another order of the same page.
     DELETE FROM tiktok.order_line_items AS l
      WHERE l.ctid = ANY (ARRAY (
-           SELECT (SELECT x.ctid FROM tiktok.order_line_items AS x
-                    WHERE x.shop_id = $1 AND x.order_id = p.order_id
-                      AND x.line_item_id BETWEEN p.line_item_id AND p.line_item_id
-                    ORDER BY x.line_item_id
-                    LIMIT 1)
-             FROM prior_line AS p
-             JOIN written AS w ON w.order_id = p.order_id
-            WHERE p.line_item_id NOT IN (SELECT n.line_item_id FROM line AS n)))
+           SELECT n.address
+             FROM known_line AS n
+            WHERE n.line_item_id NOT IN (SELECT i.line_item_id FROM line AS i)
+              AND n.order_id NOT IN (
+                  SELECT c.order_id FROM changed AS c WHERE is_broken(c.record->'line_items', 'id'))))
 )
 SELECT (SELECT count(*) FROM written AS w WHERE w.is_new) AS inserted,
        (SELECT count(*) FROM written AS w WHERE NOT w.is_new) AS updated,

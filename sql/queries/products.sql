@@ -33,7 +33,8 @@ SELECT array_agg(sent.id)
 -- One row: inserted, updated, stale, unchanged (distinct products; their sum is the number of ids sent).
 -- The newest update_time wins, among equal ones (or without one) the later fetch. A product that is
 -- stored with this very content is not touched. SKUs follow their product: new and changed ones are
--- written, equal ones left alone, absent ones marked deleted as of the fetch. Status DELETED marks the
+-- written, equal ones left alone, absent ones marked deleted as of the fetch, unless they may be missing from
+-- a list that cannot be read. Status DELETED marks the
 -- product and all its SKUs deleted as of its update_time. What is marked takes its stock rows along and
 -- closes their history; what is listed again is unmarked (stock rows by the next inventory answer).
 -- Rows are written in the order of their ids, so pages that overlap cannot deadlock. Raises
@@ -115,7 +116,7 @@ WITH page AS MATERIALIZED (
     RETURNING o.product_id, o._deleted_at AS deleted_at, o.xmax = 0 AS is_new
 ), listed AS MATERIALIZED (
     SELECT DISTINCT ON (sku_id) sku_id, product_id, deleted_at, item
-      FROM (SELECT word(element.value->>'id') AS sku_id, w.product_id, w.deleted_at, element.value AS item,
+      FROM (SELECT key(element.value->>'id') AS sku_id, w.product_id, w.deleted_at, element.value AS item,
                    c.update_time, element.ordinality AS place
               FROM changed AS c
               JOIN written AS w ON w.product_id = c.product_id
@@ -182,6 +183,8 @@ WITH page AS MATERIALIZED (
       FROM known AS n
       JOIN written AS w ON w.product_id = n.product_id
      WHERE n.deleted_at IS NULL
+       AND (w.deleted_at IS NOT NULL OR n.product_id NOT IN (
+            SELECT c.product_id FROM changed AS c WHERE is_broken(c.record->'skus', 'id')))
        AND n.sku_id NOT IN (SELECT l.sku_id FROM listed AS l)
 ), marked_sku AS (
     UPDATE tiktok.skus AS k

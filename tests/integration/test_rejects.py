@@ -118,3 +118,70 @@ async def test_an_older_version_does_not_forgive_what_is_stored_in_part(
     await sink.write(ORDERS, page([order("1", updated=5, **paid("a lot"))], fetched=5), lease=lease)
     assert counts(await sink.write(ORDERS, page([order("1")], fetched=60), lease=lease)) == {"stale": 1}
     assert await rejects(connection) == {"1": True}
+
+
+LEVEL = {"warehouse_id": "w", "available_quantity": 5}
+LISTED_ORDER, LISTED_PRODUCT, LISTED_STOCK = order("1"), product("1"), stock("1")
+BROKEN = [
+    (ORDERS, LISTED_ORDER, order("1", updated=5, line_items="oops"), "order_line_items"),
+    (ORDERS, LISTED_ORDER, order("1", updated=5, line_items=[{"sale_price": "1.00"}]), "order_line_items"),
+    (ORDERS, LISTED_ORDER, order("1", updated=5, line_items=["1-1"]), "order_line_items"),
+    (PRODUCTS, LISTED_PRODUCT, product("1", updated=5, skus="oops"), "skus"),
+    (PRODUCTS, LISTED_PRODUCT, product("1", updated=5, skus=[{"seller_sku": "x"}]), "skus"),
+    (INVENTORY, LISTED_STOCK, {"product_id": "1", "skus": "oops"}, "inventory"),
+    (INVENTORY, LISTED_STOCK, {"product_id": "1", "skus": [{"warehouse_inventory": [LEVEL]}]}, "inventory"),
+    (
+        INVENTORY,
+        LISTED_STOCK,
+        {"product_id": "1", "skus": [{"id": "1-1", "warehouse_inventory": "oops"}]},
+        "inventory",
+    ),
+    (
+        INVENTORY,
+        LISTED_STOCK,
+        {"product_id": "1", "skus": [{"id": "1-1", "warehouse_inventory": [{"available_quantity": 5}]}]},
+        "inventory",
+    ),
+]
+
+
+@pytest.mark.parametrize(("target", "good", "broken", "table"), BROKEN)
+async def test_children_stay_when_their_list_cannot_be_read_and_the_record_is_a_reject(
+    sink: Sink,
+    lease: Lease,
+    connection: asyncpg.Connection,
+    target: Target,
+    good: Json,
+    broken: Json,
+    table: str,
+) -> None:
+    await sink.write(target, page([good]), lease=lease)
+    children = f"SELECT * FROM tiktok.{table}"
+    before = await connection.fetch(children)
+    assert len(before) == 1
+    for moment in (60, 120):
+        await sink.write(target, page([broken], fetched=moment), lease=lease)
+        assert await rejects(connection) == {"1": True}
+    assert await connection.fetch(children) == before
+
+
+async def test_a_line_item_that_a_broken_list_kept_goes_with_the_next_good_one(
+    sink: Sink, lease: Lease, connection: asyncpg.Connection
+) -> None:
+    await sink.write(ORDERS, page([order("1")]), lease=lease)
+    await sink.write(ORDERS, page([order("1", updated=5, line_items="oops")], fetched=5), lease=lease)
+    good = order("1", updated=9, line_items=[{"id": "other"}])
+    await sink.write(ORDERS, page([good], fetched=9), lease=lease)
+    assert await connection.fetchval("SELECT array_agg(line_item_id) FROM tiktok.order_line_items") == [
+        "other"
+    ]
+    assert await rejects(connection) == {}
+
+
+async def test_a_deleted_product_takes_its_skus_along_though_their_list_cannot_be_read(
+    sink: Sink, lease: Lease, connection: asyncpg.Connection
+) -> None:
+    await sink.write(PRODUCTS, page([product("1")]), lease=lease)
+    deleted = product("1", updated=5, status="DELETED", skus="oops")
+    await sink.write(PRODUCTS, page([deleted], fetched=5), lease=lease)
+    assert await connection.fetchval("SELECT _deleted_at IS NOT NULL FROM tiktok.skus")
