@@ -225,7 +225,8 @@ WITH page AS MATERIALIZED (
      WHERE line_item_id IS NOT NULL
      ORDER BY line_item_id, update_time DESC NULLS LAST, order_id, place DESC
 ), known_line AS MATERIALIZED (
-    -- The stored items of the orders written. As of before this statement, as all reads here.
+    -- The stored items of the orders written: another order may have taken over what the version before
+    -- listed. As of before this statement, as all reads here.
     SELECT s.line_item_id, s.order_id, s.address
       FROM written AS w
      CROSS JOIN LATERAL (
@@ -272,6 +273,7 @@ WITH page AS MATERIALIZED (
            now(), $3
       FROM line
      WHERE (order_id, item) NOT IN (SELECT p.order_id, p.item FROM prior_line AS p WHERE p.order_id <> ALL ($6))
+        OR (line_item_id, order_id) NOT IN (SELECT n.line_item_id, n.order_id FROM known_line AS n)
      ORDER BY line_item_id
     ON CONFLICT (shop_id, line_item_id) DO UPDATE SET (
         order_id, product_id, sku_id, seller_sku, product_name, sku_name, sku_image, sku_type,

@@ -114,6 +114,15 @@ async def test_a_line_item_that_moved_survives_the_update_of_its_former_order(co
     assert await items(copy) == {"x": "2"}
 
 
+async def test_a_line_item_that_came_and_went_with_another_order_is_stored_again(copy: Copy) -> None:
+    await copy.store("orders", [order("1", 100, line("x"))])
+    await copy.store("orders", [order("2", 101, line("x"))], fetched=1)
+    await copy.store("orders", [order("2", 102)], fetched=2)
+    assert await items(copy) == {}
+    await copy.store("orders", [order("1", 103, line("x"))], fetched=3)
+    assert await items(copy) == {"x": "1"}
+
+
 async def test_an_order_fetched_earlier_does_not_take_back_a_line_item_that_moved(copy: Copy) -> None:
     await copy.store("orders", [order("2", 101, line("x"))], fetched=5)
     await copy.store("orders", [order("1", 100, line("x"))], fetched=4)
