@@ -23,3 +23,17 @@ CREATE FUNCTION sync_lenient.is_broken(jsonb, text) RETURNS boolean
                                       WHERE coalesce(child.value->>$2, '') = '')
            WHEN 'null' THEN false
            ELSE $1 IS NOT NULL END $$;
+
+-- Whether the product has live stock rows other than the ones seen. VOLATILE, so that it looks with eyes of
+-- its own: rows that were committed after the calling statement began are there.
+CREATE FUNCTION sync_strict.has_other_stock(shop text, product text, seen tid[]) RETURNS boolean
+    LANGUAGE plpgsql VOLATILE AS $$
+BEGIN
+    PERFORM FROM tiktok.inventory AS i
+      WHERE i.shop_id = shop AND i.product_id BETWEEN product AND product
+        AND i._deleted_at IS NULL AND i.ctid <> ALL (seen)
+      ORDER BY i.product_id
+      LIMIT 1;
+    RETURN FOUND;
+END
+$$;

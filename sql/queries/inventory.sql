@@ -12,7 +12,8 @@
 -- answer that the answer lacks are marked deleted as of the fetch, unless it cannot be read whole; what is listed again is unmarked.
 -- Other quantities, or none, close the open row of the history and open the next one. Rows are written
 -- in the order of their ids, so answers that overlap cannot deadlock. Raises serialization_failure when
--- another session stored another version of one of these rows meanwhile: store the page again.
+-- another session stored another version of one of these rows, or deleted one of these products,
+-- meanwhile: store the page again.
 WITH product AS MATERIALIZED (
     SELECT sent.value->>'product_id' AS product_id, sent.value AS record, sent.ordinality AS place
       FROM jsonb_array_elements(convert_from($2, 'UTF8')::jsonb) WITH ORDINALITY AS sent
@@ -38,6 +39,7 @@ WITH product AS MATERIALIZED (
     -- believes about the table. In an empty one all indexes that begin with shop_id cost the same for
     -- an equality, and a plan cached then would scan the whole shop ever after.
     SELECT p.product_id, p.sku_id, p.warehouse_id, p.sku, p.level, s.version,
+           s.version IS NULL OR s._deleted_at IS NOT NULL OR s.product_id <> p.product_id AS is_raised,
            CASE WHEN s.version IS NULL THEN 'new'
                 WHEN s._deleted_at IS NULL AND s.product_id = p.product_id AND s._raw = p.sku
                      AND p.product_id <> ALL ($5) THEN 'unchanged'
@@ -51,6 +53,18 @@ WITH product AS MATERIALIZED (
               AND i.warehouse_id = p.warehouse_id
             ORDER BY i.sku_id
             LIMIT 1) AS s ON true
+), raised AS MATERIALIZED (
+    -- The products whose stock gets live rows that their deletion could not see: either it waits until they
+    -- are there, or its outcome is waited for here. In the order in which product pages write.
+    SELECT p.product_id, d._deleted_at
+      FROM (SELECT DISTINCT j.product_id FROM judged AS j WHERE j.is_raised ORDER BY j.product_id) AS p
+     CROSS JOIN LATERAL (
+           SELECT k._deleted_at
+             FROM tiktok.products AS k
+            WHERE k.shop_id = $1 AND k.product_id BETWEEN p.product_id AND p.product_id
+            ORDER BY k.product_id
+            LIMIT 1
+              FOR SHARE) AS d
 ), absent AS MATERIALIZED (
     SELECT s.*
       FROM (SELECT product_id
@@ -81,6 +95,9 @@ WITH product AS MATERIALIZED (
            j.sku AS _raw, j.product_id = ANY ($4) AS _scrubbed, NULL::timestamptz AS _deleted_at
       FROM judged AS j
      WHERE j.verdict IN ('new', 'newer')
+           -- Deleted meanwhile: the next time the product is passed over.
+       AND ((SELECT count(*) FROM raised AS r WHERE r._deleted_at IS NOT NULL) = 0
+            OR sync_strict.give_way((SELECT min(r.product_id) FROM raised AS r)))
      UNION ALL
     SELECT a.product_id, a.sku_id, a.warehouse_id, a.version, a.seller_sku,
            a.available_quantity, a.committed_quantity, a.total_available_quantity,

@@ -198,7 +198,8 @@ WITH page AS MATERIALIZED (
                     LIMIT 1)
              FROM absent AS a))
 ), stock AS MATERIALIZED (
-    -- Locked in the order in which inventory answers write. An answer fetched later knows better.
+    -- Locked in the order in which inventory answers write. An answer fetched later knows better which
+    -- SKUs there are, but not about a deleted product: nobody asks for its stock again.
     SELECT x.sku_id, x.warehouse_id, x.address, coalesce(w.deleted_at, $3) AS deleted_at
       FROM (SELECT w.product_id, w.deleted_at
               FROM written AS w
@@ -208,20 +209,21 @@ WITH page AS MATERIALIZED (
            SELECT i.sku_id, i.warehouse_id, i.ctid AS address
              FROM tiktok.inventory AS i
             WHERE i.shop_id = $1 AND i.product_id BETWEEN w.product_id AND w.product_id
-              AND i._deleted_at IS NULL AND i._fetched_at <= $3
-              AND (w.deleted_at IS NOT NULL OR i.sku_id IN (SELECT a.sku_id FROM absent AS a))
+              AND i._deleted_at IS NULL
+              AND (w.deleted_at IS NOT NULL
+                   OR (i._fetched_at <= $3 AND i.sku_id IN (SELECT a.sku_id FROM absent AS a)))
             ORDER BY i.product_id, i.sku_id, i.warehouse_id
               FOR UPDATE) AS x
 ), marked_stock AS (
     UPDATE tiktok.inventory AS i
        SET _deleted_at = (SELECT s.deleted_at FROM stock AS s
                            WHERE s.sku_id = i.sku_id AND s.warehouse_id = i.warehouse_id),
-           _synced_at = now(), _fetched_at = $3
+           _synced_at = now(), _fetched_at = greatest($3, i._fetched_at)
      WHERE i.ctid = ANY (ARRAY (SELECT s.address FROM stock AS s))
     RETURNING i.sku_id, i.warehouse_id
 ), closed AS (
     UPDATE tiktok.inventory_history AS h
-       SET valid_to = $3, _synced_at = now(), _fetched_at = $3
+       SET valid_to = greatest($3, h.valid_from), _synced_at = now(), _fetched_at = greatest($3, h._fetched_at)
      WHERE h.ctid = ANY (ARRAY (
            SELECT (SELECT x.ctid FROM tiktok.inventory_history AS x
                     WHERE x.shop_id = $1 AND x.sku_id = m.sku_id AND x.warehouse_id = m.warehouse_id
@@ -234,5 +236,11 @@ SELECT (SELECT count(*) FROM written AS w WHERE w.is_new) AS inserted,
        - (SELECT count(*) FROM written) AS stale,
        (SELECT count(*) FROM judged AS j WHERE j.verdict = 'unchanged') AS unchanged
        -- A stock row that changed after this statement began was locked but not marked.
- WHERE (SELECT count(*) FROM stock) = (SELECT count(*) FROM marked_stock)
-    OR sync_strict.give_way((SELECT min(s.sku_id) FROM stock AS s));
+ WHERE ((SELECT count(*) FROM stock) = (SELECT count(*) FROM marked_stock)
+        OR sync_strict.give_way((SELECT min(s.sku_id) FROM stock AS s)))
+       -- One that came after this statement began is only seen by a statement of its own.
+   AND (NOT EXISTS (
+            SELECT FROM written AS w
+             WHERE w.deleted_at IS NOT NULL AND NOT w.is_new
+               AND sync_strict.has_other_stock($1, w.product_id, ARRAY (SELECT s.address FROM stock AS s)))
+        OR sync_strict.give_way((SELECT min(w.product_id) FROM written AS w WHERE w.deleted_at IS NOT NULL)));

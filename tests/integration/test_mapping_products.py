@@ -211,6 +211,54 @@ async def test_stock_that_changes_meanwhile_makes_the_page_come_again(copy: Copy
     assert await open_history(copy) == []
 
 
+async def test_stock_that_is_stored_while_its_product_is_deleted_makes_the_page_come_again(
+    copy: Copy,
+) -> None:
+    """Else it would live for ever: nobody asks for the stock of a deleted product."""
+    await copy.store("products", [product("1", 100, sku("a"))])
+    gone = product("1", 101, sku("a"), status="DELETED")
+    async with copy.another_session() as other:
+        transaction = other.connection.transaction()
+        await transaction.start()
+        await other.store("inventory", [stock("1", "a")], fetched=1)
+        waiting = asyncio.create_task(copy.store("products", [gone], fetched=2))
+        await other.wait_until_blocked(copy)
+        await transaction.commit()
+        with pytest.raises(asyncpg.SerializationError):
+            await waiting
+    assert await copy.store("products", [gone], fetched=2) == (0, 1, 0, 0)
+    assert await copy.column("SELECT _deleted_at IS NULL FROM tiktok.inventory") == [False]
+    assert await open_history(copy) == []
+
+
+@pytest.mark.parametrize("before", [[], [stock("1", "b")]], ids=["no stock", "other stock"])
+async def test_stock_waits_for_the_deletion_of_its_product_and_is_passed_over(
+    copy: Copy, before: list[Json]
+) -> None:
+    await copy.store("products", [product("1", 100, sku("a"))])
+    await copy.store("inventory", before, fetched=1)
+    async with copy.another_session() as other:
+        transaction = other.connection.transaction()
+        await transaction.start()
+        await other.store("products", [product("1", 101, sku("a"), status="DELETED")], fetched=2)
+        waiting = asyncio.create_task(copy.store("inventory", [stock("1", "a", "b")], fetched=3))
+        await other.wait_until_blocked(copy)
+        await transaction.commit()
+        with pytest.raises(asyncpg.SerializationError):
+            await waiting
+    assert await copy.store("inventory", [stock("1", "a", "b")], fetched=3) == (0, 0, 0, 0)
+    assert await copy.column("SELECT sku_id FROM tiktok.inventory WHERE _deleted_at IS NULL") == []
+
+
+async def test_stock_fetched_after_its_product_was_deleted_goes_too(copy: Copy) -> None:
+    await copy.store("products", [product("1", 100, sku("a"))])
+    await copy.store("inventory", [stock("1", "a")], fetched=9)
+    await copy.store("products", [product("1", 101, status="DELETED")], fetched=8)
+    assert await copy.column("SELECT _deleted_at IS NULL FROM tiktok.inventory") == [False]
+    assert await copy.column("SELECT _fetched_at FROM tiktok.inventory") == [at(9)]
+    assert await open_history(copy) == []
+
+
 async def test_product_ids_come_in_order(copy: Copy) -> None:
     await copy.store("products", [product("30", 1), product("4", 1), product("1", 1, status="DELETED")])
     assert await copy.column(query("product_ids"), SHOP) == ["30", "4"]
