@@ -37,3 +37,6 @@ BEGIN
     RETURN FOUND;
 END
 $$;
+
+ALTER TABLE sync.rejects ADD COLUMN fetched_at timestamptz;
+COMMENT ON COLUMN sync.rejects.fetched_at IS 'When the API answered with the record: an older answer does not remove the row. NULL: not known.';

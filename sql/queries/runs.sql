@@ -97,16 +97,19 @@ UPDATE sync.cursors AS u
  WHERE u.shop_id = c.shop_id AND u.stream = c.stream;
 
 -- name: record_reject
--- $1 shop_id, $2 stream, $3 record_id, $4 stored, $5 sqlstate, $6 reason, $7 raw.
-INSERT INTO sync.rejects AS r (shop_id, stream, record_id, stored, sqlstate, reason, raw)
-VALUES ($1, $2, $3, $4, $5, $6, $7)
+-- $1 shop_id, $2 stream, $3 record_id, $4 stored, $5 sqlstate, $6 reason, $7 raw, $8 fetched_at.
+INSERT INTO sync.rejects AS r (shop_id, stream, record_id, stored, sqlstate, reason, raw, fetched_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 ON CONFLICT (shop_id, stream, record_id) DO UPDATE
    SET stored = EXCLUDED.stored, sqlstate = EXCLUDED.sqlstate, reason = EXCLUDED.reason, raw = EXCLUDED.raw,
-       tries = r.tries + 1, last_seen = now();
+       fetched_at = greatest(r.fetched_at, EXCLUDED.fetched_at), tries = r.tries + 1, last_seen = now();
 
 -- name: forgive_rejects
--- $1 shop_id, $2 stream, $3 record ids that are stored completely now.
-DELETE FROM sync.rejects WHERE shop_id = $1 AND stream = $2 AND record_id = ANY ($3::text[]);
+-- $1 shop_id, $2 stream, $3 record ids that are stored completely now, $4 fetched_at. What was rejected of a
+-- later answer stays so.
+DELETE FROM sync.rejects
+ WHERE shop_id = $1 AND stream = $2 AND record_id = ANY ($3::text[])
+   AND (fetched_at <= $4 OR fetched_at IS NULL);
 
 -- name: rejected_ids
 -- $1 shop_id, $2 stream, $3 record ids. Those of them that stand in sync.rejects; NULL when none does.

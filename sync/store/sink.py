@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from datetime import datetime
 from functools import partial
 
 import asyncpg
@@ -138,13 +139,21 @@ class Sink:
             await (writer.write_at_once(named) if at_once else writer.write(named))
         # Before this page's own rejects: one of them may be another version of what was accepted.
         if self._with_rejects[place][1] and writer.accepted:
-            await connection.execute(query("forgive_rejects"), *place, writer.accepted)
+            await connection.execute(query("forgive_rejects"), *place, writer.accepted, writer.fetched_at)
         for record in (r for r in records if r.key is None):
-            await self._reject(connection, target, lease, record, reason="the record has no usable id")
+            reason = "the record has no usable id"
+            await self._reject(connection, target, lease, record, reason=reason, fetched_at=writer.fetched_at)
             writer.tally.rejected += 1
         for record, error, stored in writer.refused:
             await self._reject(
-                connection, target, lease, record, reason=str(error), error=error, stored=stored
+                connection,
+                target,
+                lease,
+                record,
+                reason=str(error),
+                error=error,
+                stored=stored,
+                fetched_at=writer.fetched_at,
             )
 
     async def _reject(
@@ -157,6 +166,7 @@ class Sink:
         reason: str,
         error: BaseException | None = None,
         stored: bool = False,
+        fetched_at: datetime | None = None,
     ) -> None:
         shop_id = lease.shop_id
         self._with_rejects[shop_id, target.stream] = (lease.epoch, True)
@@ -168,7 +178,7 @@ class Sink:
         )
         sqlstate = getattr(error, "sqlstate", None)
         reason = reason.replace("\x00", "\ufffd")[:_LONGEST_REASON]
-        values = (record_id.replace("\x00", "\ufffd"), stored, sqlstate, reason, record.raw)
+        values = (record_id.replace("\x00", "\ufffd"), stored, sqlstate, reason, record.raw, fetched_at)
         await connection.execute(query("record_reject"), shop_id, target.stream, *values)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from sync.model import Record
 from sync.store.leases import Lease, LeaseKeeper
 from sync.store.page_writer import Target
 from sync.store.pool import Database
@@ -118,6 +119,19 @@ async def test_an_older_version_does_not_forgive_what_is_stored_in_part(
     await sink.write(ORDERS, page([order("1", updated=5, **paid("a lot"))], fetched=5), lease=lease)
     assert counts(await sink.write(ORDERS, page([order("1")], fetched=60), lease=lease)) == {"stale": 1}
     assert await rejects(connection) == {"1": True}
+
+
+DEEP = b'{"id":"1","update_time":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+
+
+async def test_an_answer_from_before_does_not_forgive_a_later_version(
+    sink: Sink, lease: Lease, connection: asyncpg.Connection
+) -> None:
+    await sink.write(ORDERS, page([order("1")], fetched=1), lease=lease)
+    await sink.write(ORDERS, page([Record(key="1", raw=DEEP)], fetched=20), lease=lease)
+    for moment, standing in ((10, {"1": False}), (30, {})):
+        await sink.write(ORDERS, page([order("1")], fetched=moment), lease=lease)
+        assert await rejects(connection) == standing
 
 
 LEVEL = {"warehouse_id": "w", "available_quantity": 5}
