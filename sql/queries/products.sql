@@ -36,7 +36,8 @@ SELECT array_agg(sent.id)
 -- written, equal ones left alone, absent ones marked deleted as of the fetch, unless they may be missing from
 -- a list that cannot be read. Status DELETED marks the
 -- product and all its SKUs deleted as of its update_time. What is marked takes its stock rows along and
--- closes their history; what is listed again is unmarked (stock rows by the next inventory answer).
+-- closes their history; what is listed again is unmarked (stock rows by the next inventory answer). Rejects
+-- of a deleted product's stock are forgiven: nobody asks for it again.
 -- Rows are written in the order of their ids, so pages that overlap cannot deadlock. Raises
 -- serialization_failure when another session stored another version of one of these products
 -- meanwhile: store the page again.
@@ -229,6 +230,14 @@ WITH page AS MATERIALIZED (
                     WHERE x.shop_id = $1 AND x.sku_id = m.sku_id AND x.warehouse_id = m.warehouse_id
                       AND x.valid_to IS NULL)
              FROM marked_stock AS m))
+), forgiven AS (
+    DELETE FROM sync.rejects AS r
+     WHERE r.ctid = ANY (ARRAY (
+           SELECT (SELECT x.ctid FROM sync.rejects AS x
+                    WHERE x.shop_id = $1 AND x.stream = 'inventory'
+                      AND x.record_id = w.product_id COLLATE "default")
+             FROM written AS w
+            WHERE w.deleted_at IS NOT NULL AND NOT w.is_new))
 )
 SELECT (SELECT count(*) FROM written AS w WHERE w.is_new) AS inserted,
        (SELECT count(*) FROM written AS w WHERE NOT w.is_new) AS updated,

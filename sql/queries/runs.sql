@@ -98,8 +98,12 @@ UPDATE sync.cursors AS u
 
 -- name: record_reject
 -- $1 shop_id, $2 stream, $3 record_id, $4 stored, $5 sqlstate, $6 reason, $7 raw, $8 fetched_at.
+-- Nobody would ask for the stock of a deleted product again, so that is no reject.
 INSERT INTO sync.rejects AS r (shop_id, stream, record_id, stored, sqlstate, reason, raw, fetched_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+SELECT $1, $2, $3, $4, $5, $6, $7, $8
+ WHERE $2 <> 'inventory'
+    OR NOT EXISTS (SELECT FROM tiktok.products AS p
+                    WHERE p.shop_id = $1 AND p.product_id = $3 AND p._deleted_at IS NOT NULL)
 ON CONFLICT (shop_id, stream, record_id) DO UPDATE
    SET stored = EXCLUDED.stored, sqlstate = EXCLUDED.sqlstate, reason = EXCLUDED.reason, raw = EXCLUDED.raw,
        fetched_at = greatest(r.fetched_at, EXCLUDED.fetched_at), tries = r.tries + 1, last_seen = now();

@@ -199,3 +199,21 @@ async def test_a_deleted_product_takes_its_skus_along_though_their_list_cannot_b
     deleted = product("1", updated=5, status="DELETED", skus="oops")
     await sink.write(PRODUCTS, page([deleted], fetched=5), lease=lease)
     assert await connection.fetchval("SELECT _deleted_at IS NOT NULL FROM tiktok.skus")
+
+
+async def test_stock_that_is_refused_is_forgiven_when_its_product_is_deleted(
+    sink: Sink, lease: Lease, connection: asyncpg.Connection
+) -> None:
+    await sink.write(PRODUCTS, page([product("1"), product("2")]), lease=lease)
+    for key in ("1", "2"):
+        await sink.refuse(INVENTORY, key, lease=lease, reason="no")
+    await sink.write(PRODUCTS, page([product("1", updated=5, status="DELETED")], fetched=5), lease=lease)
+    assert await rejects(connection) == {"2": False}
+
+
+async def test_stock_of_a_product_that_is_deleted_already_is_refused_without_a_reject(
+    sink: Sink, lease: Lease, connection: asyncpg.Connection
+) -> None:
+    await sink.write(PRODUCTS, page([product("1", status="DELETED")]), lease=lease)
+    await sink.refuse(INVENTORY, "1", lease=lease, reason="no")
+    assert await rejects(connection) == {}
