@@ -46,10 +46,6 @@ UNION ALL
 SELECT f.shop_id, NULL, NULL, NULL FROM free AS f
  WHERE NOT EXISTS (SELECT FROM locked AS o WHERE o.shop_id = f.shop_id);
 
--- name: await_lease
--- $1 shop_id. Returns when nobody keeps the lease locked: the last page of a dead owner has committed.
-SELECT 1 FROM sync.leases WHERE shop_id = $1 FOR UPDATE;
-
 -- name: renew_leases
 -- $1 owner, $2 shop_ids, $3 seconds to live. The shops that are still this owner's.
 UPDATE sync.leases

@@ -8,7 +8,6 @@ import socket
 import time
 import uuid
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -28,6 +27,9 @@ _RENEW_EVERY_S = 8.0
 # Requests stop this long before the lease ends, so that the last one is answered before another
 # process may send its first.
 _RESERVE_S = 10.0
+# A lease that is free and locked is being taken by another process, or a dead owner's last page is
+# being stored: either is over soon. It is asked for again after so long each, and then given up.
+_LOOK_AGAIN_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 # Somebody may keep a row of the leases locked, and meanwhile other shops want their turn here.
 # Nobody waits for the disk: a crash of Postgres ends every lease, and so may forget the newest.
 _SESSION = {"application_name": "shopsync leases", "lock_timeout": "3s", "synchronous_commit": "off"}
@@ -98,8 +100,11 @@ class LeaseKeeper:
     async def acquire(self, shop_id: str) -> Lease | None:
         """The shop's lease, or None while another process holds it."""
         granted = await self._acquiring.ask(shop_id)
-        if granted == "locked":
-            await self._wait_for(shop_id)
+        for wait_s in _LOOK_AGAIN_S:
+            if granted != "locked":
+                break
+            # No connection waits for the lock: there may be as many locked leases as shops.
+            await asyncio.sleep(wait_s)
             granted = await self._acquiring.ask(shop_id)
         if granted is None or isinstance(granted, str):
             return None  # Whoever has it locked has it, if only for a last page.
@@ -136,16 +141,6 @@ class LeaseKeeper:
             for row in rows
         }
         return [found.get(shop_id) for shop_id in shop_ids]
-
-    async def _wait_for(self, shop_id: str) -> None:
-        """The lease is not locked any more, or was for long; on a connection that keeps nobody waiting."""
-        with named_losses(self._url):
-            connection = await asyncpg.connect(self._url, timeout=10, server_settings=_SESSION)
-            try:
-                with suppress(asyncpg.LockNotAvailableError):
-                    await connection.fetchval(query("await_lease"), shop_id, timeout=10)
-            finally:
-                connection.terminate()
 
     def _lease(self, row: asyncpg.Record, asked: float) -> Lease:
         return Lease(

@@ -10,11 +10,15 @@ import pytest
 from sync.simulator.options import SimulatorOptions
 from sync.store.leases import LeaseKeeper
 from tests.conftest import StartSimulator
-from tests.integration.hazards import WAITS_FOR_A_LOCK, count_orders, shop_ids, sync_all, wait_until_true
+from tests.integration.hazards import count_orders, shop_ids, sync_all, wait_until_true
 from tests.integration.store_probe import hold
 from tests.support import connected_app, make_settings
 
 _ORDERS = ("orders",)
+_HAS_ASKED_FOR_A_LEASE = (
+    "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()"
+    " AND application_name = 'shopsync leases' AND query LIKE '%WITH wanted AS%')"
+)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +80,7 @@ async def test_a_wish_to_stop_that_comes_while_a_lease_is_taken_is_honoured(
         async with locker.transaction():
             await locker.execute("SELECT FROM sync.leases FOR UPDATE")
             running = asyncio.create_task(sync_all(app, streams=_ORDERS))
-            await wait_until_true(connection, WAITS_FOR_A_LOCK)
+            await wait_until_true(connection, _HAS_ASKED_FOR_A_LEASE)
             await app.fleet.stop()
         await locker.close()
         (report,) = await asyncio.wait_for(running, 10)

@@ -6,6 +6,7 @@ import asyncio
 import signal
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import asyncpg
 import pytest
@@ -226,6 +227,31 @@ async def test_a_shop_whose_lease_is_locked_keeps_no_other_waiting(
         assert not late.done()
     assert await late is not None
     await writer.close()
+
+
+async def test_free_leases_that_are_locked_are_waited_for_without_another_connection(
+    keeper: LeaseKeeper, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shops = [f"shop {n}" for n in range(40)]
+    for lease in [await hold(keeper, shop) for shop in shops]:
+        await keeper.release(lease)
+    opened = 0
+    connect = asyncpg.connect
+
+    async def count_connect(*args: Any, **options: Any) -> asyncpg.Connection:
+        nonlocal opened
+        opened += 1
+        return await connect(*args, **options)
+
+    monkeypatch.setattr("asyncpg.connect", count_connect)
+    async with connection.transaction():
+        await connection.execute("SELECT FROM sync.leases FOR UPDATE")
+        late = [asyncio.create_task(keeper.acquire(shop)) for shop in shops]
+        # Answered after the others were: they go before it, or with it.
+        await hold(keeper, "another shop")
+        assert not any(task.done() for task in late)
+    assert None not in await asyncio.gather(*late)
+    assert opened == 0
 
 
 async def test_what_was_learnt_of_a_shop_s_pace_goes_to_the_next_process(
