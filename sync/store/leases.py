@@ -123,6 +123,10 @@ class LeaseKeeper:
         if self._held.get(lease.shop_id) is lease:
             del self._held[lease.shop_id]
             metrics.LEASES.set(len(self._held))
+        # Shielded: a sync that is cut short gives its shop back all the same.
+        await asyncio.shield(asyncio.create_task(self._give_back(lease)))
+
+    async def _give_back(self, lease: Lease) -> None:
         try:
             await self._releasing.ask(lease)
         except DatabaseError as error:

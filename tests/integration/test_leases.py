@@ -15,6 +15,7 @@ from sync.errors import FencedOutError
 from sync.store.leases import LeaseKeeper
 from sync.store.pool import Database
 from sync.store.sink import Sink
+from tests.integration.hazards import WAITS_FOR_A_LOCK, wait_until_true
 from tests.integration.store_probe import ORDERS, SHOP, closing, hold, order, other_process, page
 
 EXPIRE = "UPDATE sync.leases SET expires_at = now() - interval '1 second'"
@@ -34,13 +35,6 @@ async def sink(database_url: str) -> AsyncIterator[Sink]:
 
 async def count(connection: asyncpg.Connection, table: str) -> int:
     return int(await connection.fetchval(f"SELECT count(*) FROM {table}"))
-
-
-async def wait_until_true(connection: asyncpg.Connection, question: str) -> None:
-    """Returns when Postgres says yes; it tells nobody by itself."""
-    async with asyncio.timeout(20):
-        while not await connection.fetchval(question):
-            await asyncio.sleep(0.01)
 
 
 async def test_a_shop_is_one_process_s_at_a_time(keeper: LeaseKeeper, database_url: str) -> None:
@@ -252,6 +246,25 @@ async def test_free_leases_that_are_locked_are_waited_for_without_another_connec
         assert not any(task.done() for task in late)
     assert None not in await asyncio.gather(*late)
     assert opened == 0
+
+
+async def test_a_lease_is_given_back_even_when_whoever_gives_it_is_cancelled(
+    keeper: LeaseKeeper, database_url: str, connection: asyncpg.Connection
+) -> None:
+    slow, cancelled = await hold(keeper, "slow"), await hold(keeper)
+    locker = await asyncpg.connect(database_url)
+    async with locker.transaction():
+        await locker.execute("SELECT FROM sync.leases WHERE shop_id = 'slow' FOR UPDATE")
+        first = asyncio.create_task(keeper.release(slow))
+        await wait_until_true(connection, WAITS_FOR_A_LOCK)
+        second = asyncio.create_task(keeper.release(cancelled))
+        await asyncio.sleep(0)
+        second.cancel()
+        await asyncio.gather(second, return_exceptions=True)
+    await first
+    await locker.close()
+    given_back = f"SELECT expires_at < now() FROM sync.leases WHERE shop_id = '{SHOP}'"
+    await wait_until_true(connection, given_back)
 
 
 async def test_what_was_learnt_of_a_shop_s_pace_goes_to_the_next_process(
