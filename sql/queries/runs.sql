@@ -36,19 +36,25 @@ UPDATE sync.runs
 -- Windows that are marked so are covered, every slice counts towards the shop's request rate, and
 -- the ledger accounts for it: a quiet one by prolonging the quiet row right before it, if that
 -- is the newest. A reserved run has its row once a slice of it is not quiet.
+-- Each slice with a cursor comes back with its row in the ledger and how many polls that stands for.
+-- Whoever repeats a closing, because its commit may have failed, gives both: a row that stands for as
+-- many accounts for the slice already.
 WITH given AS (
     SELECT * FROM unnest(
         $1::bigint[], $2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[], $6::timestamptz[],
         $7::boolean[], $8::integer[], $9::text[], $10::bigint[], $11::bigint[], $12::bigint[], $13::integer[],
         $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[],
-        $21::timestamptz[])
+        $21::timestamptz[], $22::bigint[], $23::bigint[])
       AS g (run_id, shop_id, stream, since, until, settled_until, covers, keys, verdict, first_total,
             last_total, distinct_ids, walks, requests, fetched, inserted, updated, stale, unchanged, rejected,
-            started_at)
+            started_at, slice_id, polls)
 ), closed AS MATERIALIZED (
     SELECT *, inserted + updated + stale + rejected = 0 AS is_same,
-           inserted + updated + stale + rejected = 0 AND verdict IN ('clean', 'whole') AS is_quiet
-      FROM given
+           inserted + updated + stale + rejected = 0 AND verdict IN ('clean', 'whole') AS is_quiet,
+           coalesce((SELECT s.polls >= g.polls FROM sync.slices AS s
+                      WHERE s.slice_id = g.slice_id AND s.shop_id = g.shop_id AND s.stream = g.stream),
+                    false) AS is_counted
+      FROM given AS g
 ), prolonged AS (
     UPDATE sync.slices AS s
        SET until = c.until, keys = s.keys + c.keys, polls = s.polls + 1, walks = s.walks + c.walks,
@@ -57,9 +63,9 @@ WITH given AS (
            fetched = s.fetched + c.fetched, unchanged = s.unchanged + c.unchanged, finished_at = now()
       FROM closed AS c
       JOIN sync.cursors AS u USING (shop_id, stream)
-     WHERE c.is_quiet AND s.slice_id = u.quiet_slice_id AND s.verdict = c.verdict
+     WHERE c.is_quiet AND NOT c.is_counted AND s.slice_id = u.quiet_slice_id AND s.verdict = c.verdict
        AND (c.until IS NULL OR (s.since <= c.since AND s.until >= c.since AND s.until <= c.until))
-    RETURNING s.shop_id, s.stream
+    RETURNING s.shop_id, s.stream, s.slice_id, s.polls
 ), made AS (
     INSERT INTO sync.slices (
         run_id, shop_id, stream, since, until, keys, verdict, first_total, last_total, distinct_ids, walks,
@@ -68,8 +74,9 @@ WITH given AS (
            last_total, distinct_ids, walks, requests, fetched, inserted, updated, stale, unchanged, rejected,
            started_at
       FROM closed AS c
-     WHERE NOT EXISTS (SELECT FROM prolonged AS p WHERE p.shop_id = c.shop_id AND p.stream = c.stream)
-    RETURNING slice_id, shop_id, stream
+     WHERE NOT c.is_counted
+       AND NOT EXISTS (SELECT FROM prolonged AS p WHERE p.shop_id = c.shop_id AND p.stream = c.stream)
+    RETURNING slice_id, shop_id, stream, polls
 ), shown AS (
     INSERT INTO sync.runs (run_id, shop_id, reason, epoch, started_at) OVERRIDING SYSTEM VALUE
     SELECT c.run_id, c.shop_id, 'due', coalesce(l.epoch, 0), c.started_at
@@ -90,11 +97,14 @@ UPDATE sync.cursors AS u
        -- Bounded on both sides: exp() and products that underflow are errors.
        request_rate = greatest(u.request_rate, 1e-9)
                     * exp(-least(greatest(extract(epoch FROM now() - u.rated_at)::float8, 0), 600) / 60)
-                    + c.requests / 60.0::float8,
+                    + CASE WHEN c.is_counted THEN 0 ELSE c.requests / 60.0::float8 END,
        rated_at = now()
   FROM closed AS c
   LEFT JOIN made AS m USING (shop_id, stream)
- WHERE u.shop_id = c.shop_id AND u.stream = c.stream;
+  LEFT JOIN prolonged AS p USING (shop_id, stream)
+ WHERE u.shop_id = c.shop_id AND u.stream = c.stream
+RETURNING u.shop_id, u.stream, coalesce(m.slice_id, p.slice_id, c.slice_id) AS slice_id,
+          coalesce(m.polls, p.polls, c.polls) AS polls, c.is_counted;
 
 -- name: record_reject
 -- $1 shop_id, $2 stream, $3 record_id, $4 stored, $5 sqlstate, $6 reason, $7 raw, $8 fetched_at.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncpg
 
@@ -15,6 +15,15 @@ from sync.store.leases import Lease
 from sync.store.pool import Database
 from sync.store.queries import query
 from sync.store.together import Together
+
+
+@dataclass(slots=True)
+class Entry:
+    """Where the last try to close a slice put it in the ledger, whether or not that was committed."""
+
+    slice_id: int | None = None
+    polls: int | None = None
+    tally: Tally = field(default_factory=Tally)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +41,24 @@ class Closing:
     walks: int = 1
     tally: Tally = field(default_factory=Tally)
     covers: bool = True
+    entry: Entry = field(default_factory=Entry, compare=False)
 
 
 async def close_slice(
     connection: asyncpg.Connection, stream: str, shop_id: str, closing: Closing, tally: Tally
 ) -> None:
-    """The slice is covered and accounted for in the ledger, once the transaction commits."""
-    await _close(connection, [_values(stream, shop_id, closing, tally)])
+    """The slice is covered and accounted for in the ledger, once the transaction commits.
+
+    Where an earlier try was committed after all, the ledger stays, and ``tally`` becomes that try's.
+    """
+    await _close(connection, [_Given(shop_id, stream, closing, tally)])
+
+
+class _Given(NamedTuple):
+    shop_id: str
+    stream: str
+    closing: Closing
+    tally: Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,20 +93,37 @@ class EmptyClosings:
         async def work(connection: asyncpg.Connection) -> list[bool]:
             rows = await connection.fetch(query("hold_leases"), *map(list, zip(*claims, strict=True)))
             held = {(row["shop_id"], row["owner"], row["epoch"]) for row in rows}
-            values = [
-                _values(e.stream, e.lease.shop_id, e.closing, Tally())
+            given = [
+                _Given(e.lease.shop_id, e.stream, e.closing, Tally())
                 for e, claim in zip(endings, claims, strict=True)
                 if claim in held
             ]
-            if values:
-                await _close(connection, values)
+            if given:
+                await _close(connection, given)
             return [claim in held for claim in claims]
 
         return await self._database.transact(work)
 
 
-def _values(stream: str, shop_id: str, closing: Closing, tally: Tally) -> tuple[Any, ...]:
+async def _close(connection: asyncpg.Connection, given: Sequence[_Given]) -> None:
+    values = zip(*(_values(one) for one in given), strict=True)
+    rows = await connection.fetch(query("close_slices"), *values)
+    entries = {(row["shop_id"], row["stream"]): row for row in rows}
+    for shop_id, stream, closing, tally in given:
+        row = entries.get((shop_id, stream))
+        if row is None:
+            continue  # Without a cursor.
+        entry = closing.entry
+        if row["is_counted"]:
+            for name in Tally.__slots__:
+                setattr(tally, name, getattr(entry.tally, name))
+        entry.slice_id, entry.polls = row["slice_id"], row["polls"]
+        entry.tally = replace(tally)
+
+
+def _values(given: _Given) -> tuple[Any, ...]:
     """The parameters of close_slices for one slice, in their order."""
+    shop_id, stream, closing, tally = given
     slice_ = closing.slice_
     window = slice_ if isinstance(slice_, Window) else None
     total = Tally()
@@ -114,8 +151,6 @@ def _values(stream: str, shop_id: str, closing: Closing, tally: Tally) -> tuple[
         total.unchanged,
         total.rejected,
         closing.started_at,
+        closing.entry.slice_id,
+        closing.entry.polls,
     )
-
-
-async def _close(connection: asyncpg.Connection, values: Sequence[tuple[Any, ...]]) -> None:
-    await connection.execute(query("close_slices"), *zip(*values, strict=True))

@@ -8,6 +8,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from asyncpg.transaction import Transaction
 
 from sync.errors import FencedOutError
 from sync.model import Batch, Tally
@@ -18,7 +19,7 @@ from sync.store.pool import Database
 from sync.store.runs import Runs
 from sync.store.sink import Sink
 from sync.store.status import Status
-from tests.integration.store_probe import ORDERS, SHOP, closing, hold, order, page, window
+from tests.integration.store_probe import ORDERS, SHOP, at, closing, hold, order, page, window
 
 
 @pytest.fixture
@@ -193,6 +194,60 @@ async def test_a_reserved_run_has_no_row_until_a_slice_of_it_changes_something(
     await runs.end(busy, outcome="complete", error=None, tally=Tally(inserted=1))
     row = await connection.fetchrow("SELECT * FROM sync.runs")
     assert (row["outcome"], row["inserted"]) == ("complete", 1)
+
+
+def lose_next_commit(monkeypatch: pytest.MonkeyPatch, *, undone: bool = False) -> None:
+    """The connection breaks while the next transaction commits: it is done, or undone."""
+    end, losses = Transaction.__aexit__, [asyncpg.ConnectionDoesNotExistError("closed while committing")]
+
+    async def lose(self: Transaction, kind: Any, error: Any, trace: Any) -> None:
+        if error is not None or not losses:
+            await end(self, kind, error, trace)
+            return
+        loss = losses.pop()
+        await end(self, type(loss) if undone else None, loss if undone else None, trace)
+        raise loss
+
+    monkeypatch.setattr(Transaction, "__aexit__", lose)
+
+
+async def test_a_quiet_poll_whose_commit_was_not_heard_of_counts_once(
+    sink: Sink, lease: Lease, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for since in (0, 60):
+        lose_next_commit(monkeypatch)
+        await poll(sink, lease, since, since + 60)
+    (row,) = await ledger(connection)
+    assert (row["polls"], row["requests"], row["walks"]) == (2, 2, 2)
+    await poll(sink, lease, 120, 180)
+    assert [row["polls"] for row in await ledger(connection)] == [3]
+
+
+async def test_a_slice_whose_commit_was_not_heard_of_is_in_the_ledger_once_as_what_it_was(
+    database: Database,
+    sink: Sink,
+    lease: Lease,
+    connection: asyncpg.Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run_id = await Runs(database).reserve(lease)
+    lose_next_commit(monkeypatch)
+    end = closing(0, 10, run_id=run_id)
+    tally = await sink.write(ORDERS, page([order("1")]), lease=lease, closing=end)
+    (row,) = await ledger(connection)
+    assert (row["run_id"], row["inserted"], row["unchanged"]) == (run_id, 1, 0)
+    # Told from it, the run has a row that it must end.
+    assert (tally.inserted, tally.unchanged) == (1, 0)
+    assert await Cursors(database).uncovered(SHOP, "orders", window(0, 10)) == []
+
+
+async def test_a_slice_whose_transaction_was_undone_is_closed_by_the_next_try(
+    sink: Sink, lease: Lease, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await poll(sink, lease, 0, 60)
+    lose_next_commit(monkeypatch, undone=True)
+    await poll(sink, lease, 60, 120)
+    assert [(row["polls"], row["until"]) for row in await ledger(connection)] == [(2, at(120))]
 
 
 async def test_a_row_that_a_dead_process_left_open_is_closed_by_a_quiet_run_too(
