@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -20,8 +21,9 @@ from sync.tiktok.oauth import refresh_tokens
 log = structlog.get_logger(__name__)
 
 _COOL_DOWN_S = 60.0
-# Longer than a token call may take.
+# Longer than a token call may take, with a moment in which one may still begin.
 _DRAIN_S = 12.0
+_LAST_BEGIN_S = 1.0
 
 
 class TokenSource:
@@ -37,6 +39,7 @@ class TokenSource:
         self._known: dict[int, Credential] = {}
         self._refreshing: dict[int, asyncio.Task[Credential]] = {}
         self._quiet_until: dict[int, float] = {}
+        self._may_begin_until = math.inf
 
     async def current(self, credential_id: int) -> Credential:
         """Tokens that work as far as is known. They are refreshed at half of their life.
@@ -80,6 +83,7 @@ class TokenSource:
 
     async def drain(self) -> None:
         """Refreshes under way have ended, or had their time; called before the connections close."""
+        self._may_begin_until = time.monotonic() + _LAST_BEGIN_S
         if self._refreshing:
             await asyncio.wait(self._refreshing.values(), timeout=_DRAIN_S)
 
@@ -101,6 +105,9 @@ class TokenSource:
         return credential
 
     async def _ask(self, credential: Credential) -> Tokens:
+        if time.monotonic() > self._may_begin_until:
+            # It waited for its turn, and would be cut short with the new pair on its way.
+            raise RequestError("the tokens are not refreshed any more: this process is ending")
         keys = self._keys_of(credential.app)
         try:
             tokens = await refresh_tokens(self._client, keys, credential.refresh_token)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -54,6 +55,8 @@ class Shops:
     def __init__(self, database: Database, vault: Vault) -> None:
         self._database = database
         self._vault = vault
+        # A refresh keeps its connection while TikTok answers: most are left for those who store pages.
+        self._refreshes = asyncio.Semaphore(max(1, database.size // 4))
         self._finding: Together[str, ShopRow | None] = Together(self._find, key=lambda shop_id: shop_id)
 
     async def connect(
@@ -143,7 +146,7 @@ class Shops:
         """
         values: tuple[Any, ...] | None = None
         try:
-            async with self._database.connection() as connection, connection.transaction():
+            async with self._refreshes, self._database.connection() as connection, connection.transaction():
                 row = await connection.fetchrow(query("lock_credential"), credential_id)
                 if row is None:
                     raise NeedsReauthError(_GONE)

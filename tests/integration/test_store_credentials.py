@@ -19,6 +19,7 @@ from sync.store.credentials import Vault
 from sync.store.pool import Database
 from sync.store.shops import Credential, Shops
 from tests.conftest import StartSimulator
+from tests.integration.hazards import wait_until_true
 from tests.integration.store_probe import at, other_process
 from tests.support import connected_app, environment_of, make_settings
 
@@ -218,7 +219,7 @@ async def test_whoever_waits_too_long_for_another_s_refresh_gets_an_error_of_our
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(pool._SESSION, "lock_timeout", "100ms")
-    async with Database(database_url, size=4) as database:
+    async with Database(database_url, size=8) as database:
         shops, credential_id = await connect(database)
         asked, answered = asyncio.Event(), asyncio.Event()
 
@@ -255,3 +256,30 @@ async def test_tokens_go_with_the_last_shop_of_a_seller(database: Database) -> N
     with pytest.raises(NeedsReauthError, match="connect it again"):
         await shops.read_credential(credential_id)
     assert not await shops.disconnect("unknown")
+
+
+async def test_refreshes_that_take_long_leave_connections_for_others(
+    database: Database, connection: asyncpg.Connection
+) -> None:
+    shops = Shops(database, Vault([KEY]))
+    for number in range(20):
+        await shops.connect("default", tokens(1, open_id=f"o{number}"), [], fetched_at=at(0))
+    ids = [row[0] for row in await connection.fetch("SELECT credential_id FROM sync.credentials")]
+    may_answer = asyncio.Event()
+
+    async def answer_late(_: Credential) -> Tokens:
+        await may_answer.wait()
+        return tokens(2)
+
+    refreshes = [asyncio.create_task(shops.refresh(i, seen=1, refresh=answer_late)) for i in ids]
+    under_way = (
+        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()"
+        " AND application_name = 'shopsync' AND state = 'idle in transaction')"
+    )
+    await wait_until_true(connection, under_way)
+    # Behind whoever asked for a connection before.
+    assert await asyncio.wait_for(database.value("ping"), 10) == 1
+    assert not any(task.done() for task in refreshes)
+    may_answer.set()
+    renewed = await asyncio.gather(*refreshes)
+    assert {credential.generation for credential in renewed} == {2}
