@@ -68,15 +68,18 @@ SELECT 1 FROM sync.leases WHERE shop_id = $1 AND owner = $2 AND epoch = $3 AND e
    FOR KEY SHARE;
 
 -- name: hold_leases
--- $1 shop_ids, $2 owners, $3 epochs: three arrays, one element a claim. Like hold_lease for each of
--- them; the claims that are right. Only where nothing is stored: the transaction's end does not wait
--- for the disk, since coverage that a crash forgets is read again.
-SELECT l.shop_id, l.owner, l.epoch FROM sync.leases AS l
-  JOIN unnest($1::text[], $2::uuid[], $3::bigint[]) AS c (shop_id, owner, epoch)
-    ON l.shop_id = c.shop_id AND l.owner = c.owner AND l.epoch = c.epoch
+-- $1 shop_ids, $2 owners, $3 epochs, $4 streams: four arrays, one element a claim. Like hold_lease for
+-- each of them, with the cursor: the claims that are right, of which nobody has a row locked. Only
+-- where nothing is stored: the transaction's end does not wait for the disk, since coverage that a
+-- crash forgets is read again.
+SELECT l.shop_id, l.owner, l.epoch, u.stream
+  FROM unnest($1::text[], $2::uuid[], $3::bigint[], $4::text[]) AS c (shop_id, owner, epoch, stream)
+  JOIN sync.leases AS l ON l.shop_id = c.shop_id AND l.owner = c.owner AND l.epoch = c.epoch
+  JOIN sync.cursors AS u ON u.shop_id = c.shop_id AND u.stream = c.stream
  WHERE l.expires_at > now()
    AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
-   FOR KEY SHARE OF l;
+   FOR KEY SHARE OF l SKIP LOCKED
+   FOR NO KEY UPDATE OF u SKIP LOCKED;
 
 -- name: revoke_lease
 -- $1 shop_id. Whoever holds the lease is fenced off at its next write.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -73,8 +75,10 @@ class EmptyClosings:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        # Each may keep its connection for as long as the lock lasts.
+        self._waiting = asyncio.Semaphore(max(1, database.size // 4))
         self._together: Together[_Ending, bool] = Together(
-            self._close_held, key=lambda ending: (ending.lease.shop_id, ending.stream)
+            self._close_free, key=lambda ending: (ending.lease.shop_id, ending.stream)
         )
 
     async def close(self, lease: Lease, stream: str, closing: Closing) -> None:
@@ -82,17 +86,24 @@ class EmptyClosings:
 
         Raises FencedOutError when the lease is another's by now, and then has written nothing.
         """
-        if not await self._together.ask(_Ending(lease, stream, closing)):
+        ending = _Ending(lease, stream, closing)
+        if await self._together.ask(ending):
+            return
+        # Somebody has a row of this one locked, or the lease is lost: that is found out apart, where
+        # waiting keeps no other shop from its end.
+        async with self._waiting:
+            is_closed = await self._database.transact(partial(_close_alone, ending=ending))
+        if not is_closed:
             lease.lost.set()
             raise FencedOutError(f"the lease of shop {lease.shop_id} was taken over")
 
-    async def _close_held(self, endings: Sequence[_Ending]) -> list[bool]:
-        """Which of them were closed: those whose leases are held until the transaction ends."""
-        claims = [(e.lease.shop_id, e.lease.owner, e.lease.epoch) for e in endings]
+    async def _close_free(self, endings: Sequence[_Ending]) -> list[bool]:
+        """Which of them were closed: those whose rows are free, and held until the transaction ends."""
+        claims = [(e.lease.shop_id, e.lease.owner, e.lease.epoch, e.stream) for e in endings]
 
         async def work(connection: asyncpg.Connection) -> list[bool]:
             rows = await connection.fetch(query("hold_leases"), *map(list, zip(*claims, strict=True)))
-            held = {(row["shop_id"], row["owner"], row["epoch"]) for row in rows}
+            held = {tuple(row) for row in rows}
             given = [
                 _Given(e.lease.shop_id, e.stream, e.closing, Tally())
                 for e, claim in zip(endings, claims, strict=True)
@@ -103,6 +114,15 @@ class EmptyClosings:
             return [claim in held for claim in claims]
 
         return await self._database.transact(work)
+
+
+async def _close_alone(connection: asyncpg.Connection, *, ending: _Ending) -> bool:
+    """Closed under its lease, however long its rows are locked; False when the lease is another's."""
+    lease = ending.lease
+    if await connection.fetchval(query("hold_lease"), lease.shop_id, lease.owner, lease.epoch) is None:
+        return False
+    await close_slice(connection, ending.stream, lease.shop_id, ending.closing, Tally())
+    return True
 
 
 async def _close(connection: asyncpg.Connection, given: Sequence[_Given]) -> None:

@@ -153,6 +153,27 @@ async def test_slices_of_many_shops_are_closed_together_and_only_under_their_lea
     assert await cursors.uncovered("shop 8", "orders", window(0, 10)) == []
 
 
+@pytest.mark.parametrize("table", ["cursors", "leases"])
+async def test_a_row_that_somebody_keeps_locked_holds_up_its_own_shop_only(
+    database: Database, keeper: LeaseKeeper, connection: asyncpg.Connection, table: str
+) -> None:
+    names = [f"shop {n}" for n in range(12)]
+    for name in names:
+        await Cursors(database).ensure(name, ["orders"])
+    leases = [await hold(keeper, name) for name in names]
+    empty = EmptyClosings(database)
+    async with connection.transaction():
+        await connection.execute(f"SELECT FROM sync.{table} WHERE shop_id = 'shop 3' FOR UPDATE")
+        ends = [asyncio.create_task(empty.close(lease, "orders", closing(0, 10))) for lease in leases]
+        late = ends.pop(3)
+        await asyncio.wait_for(asyncio.gather(*ends), 5)
+        # What is asked next is not held up either.
+        await asyncio.wait_for(empty.close(leases[0], "orders", closing(10, 20)), 5)
+        assert not late.done()
+    await asyncio.wait_for(late, 10)
+    assert {row["shop_id"] for row in await ledger(connection)} == set(names)
+
+
 async def test_an_older_claim_to_a_shop_closes_nothing_beside_a_newer_one(
     database: Database, keeper: LeaseKeeper, connection: asyncpg.Connection
 ) -> None:
