@@ -18,8 +18,15 @@ SELECT asked.place, lower(gap) AS since, upper(gap) AS until
  ORDER BY asked.place, gap;
 
 -- name: cover_whole
--- $1 shop_id, $2 stream, $3 as of. For streams without windows: everything was read, as it was then.
-UPDATE sync.cursors SET synced_until = greatest(synced_until, $3) WHERE shop_id = $1 AND stream = $2;
+-- $1 shop_id, $2 stream, $3 as of, $4 owner, $5 epoch. For streams without windows: everything was
+-- read, as it was then. True while the lease is the owner's; else nothing is written.
+WITH held AS MATERIALIZED (
+    SELECT shop_id FROM sync.leases WHERE shop_id = $1 AND owner = $4 AND epoch = $5 AND expires_at > now()
+       FOR KEY SHARE
+), covered AS (
+    UPDATE sync.cursors SET synced_until = greatest(synced_until, $3)
+     WHERE shop_id = $1 AND stream = $2 AND EXISTS (SELECT FROM held))
+SELECT EXISTS (SELECT FROM held);
 
 -- name: ensure_cursors
 -- $1 shop_id, $2 streams. Cursors for streams that have none yet, due at once.
@@ -28,34 +35,62 @@ SELECT $1, stream FROM unnest($2::text[]) AS stream
 ON CONFLICT (shop_id, stream) DO NOTHING;
 
 -- name: note_attempts
--- $1 shop_ids, $2 streams: two arrays, one element a cursor. Those that exist are marked as tried
--- now and returned. Nobody waits for the disk: what a crash forgets is noted again.
-UPDATE sync.cursors AS c SET attempted_at = now()
-  FROM unnest($1::text[], $2::text[]) AS tried (shop_id, stream)
- WHERE c.shop_id = tried.shop_id AND c.stream = tried.stream
-   AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
-RETURNING c.shop_id, c.stream;
+-- $1 shop_ids, $2 streams, $3 owners or NULLs, $4 epochs: four arrays, one element a cursor. Those that
+-- exist. They are marked as tried now, unless somebody has one locked, or the shop's lease is another
+-- owner's. Nobody waits for the disk: what a crash forgets is noted again.
+WITH tried AS MATERIALIZED (
+    SELECT c.shop_id, c.stream,
+           t.owner IS NULL OR (SELECT l.owner = t.owner AND l.epoch = t.epoch FROM sync.leases AS l
+                                WHERE l.shop_id = t.shop_id) AS is_held
+      FROM unnest($1::text[], $2::text[], $3::uuid[], $4::bigint[]) AS t (shop_id, stream, owner, epoch)
+      JOIN sync.cursors AS c USING (shop_id, stream)
+     WHERE (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
+), free AS MATERIALIZED (
+    SELECT c.shop_id, c.stream FROM tried AS t JOIN sync.cursors AS c USING (shop_id, stream)
+     WHERE t.is_held
+       FOR NO KEY UPDATE OF c SKIP LOCKED
+), noted AS (
+    UPDATE sync.cursors AS c SET attempted_at = now() FROM free AS f
+     WHERE c.shop_id = f.shop_id AND c.stream = f.stream)
+SELECT shop_id, stream FROM tried;
 
 -- name: note_successes
--- $1 shop_ids, $2 streams, $3 seconds until each is due again: three arrays, one element a cursor.
--- With the cursor, how many of its records are missing from the tables. Nobody waits for the disk:
--- what a crash forgets is due again at once.
+-- $1 shop_ids, $2 streams, $3 seconds until each is due again, $4 owners or NULLs, $5 epochs: five
+-- arrays, one element a cursor. Those that were noted: nobody had them locked, and the shop's lease was
+-- not another owner's. With each, how many of its records are missing from the tables. Nobody waits
+-- for the disk: what a crash forgets is due again at once.
+WITH free AS MATERIALIZED (
+    SELECT c.shop_id, c.stream, d.due_in_s
+      FROM unnest($1::text[], $2::text[], $3::float8[], $4::uuid[], $5::bigint[])
+           AS d (shop_id, stream, due_in_s, owner, epoch)
+      JOIN sync.cursors AS c USING (shop_id, stream)
+     WHERE (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
+       AND (d.owner IS NULL OR (SELECT l.owner = d.owner AND l.epoch = d.epoch FROM sync.leases AS l
+                                 WHERE l.shop_id = d.shop_id))
+       FOR NO KEY UPDATE OF c SKIP LOCKED
+)
 UPDATE sync.cursors AS c
-   SET succeeded_at = now(), due_at = now() + make_interval(secs => done.due_in_s), failures = 0,
+   SET succeeded_at = now(), due_at = now() + make_interval(secs => f.due_in_s), failures = 0,
        last_error = NULL, last_error_at = NULL, parked_reason = NULL
-  FROM unnest($1::text[], $2::text[], $3::float8[]) AS done (shop_id, stream, due_in_s)
- WHERE c.shop_id = done.shop_id AND c.stream = done.stream
-   AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
+  FROM free AS f
+ WHERE c.shop_id = f.shop_id AND c.stream = f.stream
 RETURNING c.shop_id, c.stream,
           (SELECT count(*) FROM sync.rejects AS r
             WHERE r.shop_id = c.shop_id AND r.stream = c.stream AND NOT r.stored) AS rejects;
 
+-- name: lock_cursor
+-- $1 shop_id, $2 stream. Nobody else has the cursor locked, until the transaction ends.
+SELECT 1 FROM sync.cursors WHERE shop_id = $1 AND stream = $2 FOR NO KEY UPDATE;
+
 -- name: note_failure
--- $1 shop_id, $2 stream, $3 error, $4 seconds until it is tried again, $5 why it is parked or NULL.
+-- $1 shop_id, $2 stream, $3 error, $4 seconds until it is tried again, $5 why it is parked or NULL,
+-- $6 owner or NULL, $7 epoch. Nothing when the shop's lease is another owner's.
 UPDATE sync.cursors
    SET failures = failures + 1, last_error = $3, last_error_at = now(),
        due_at = now() + make_interval(secs => $4), parked_reason = $5
- WHERE shop_id = $1 AND stream = $2;
+ WHERE shop_id = $1 AND stream = $2
+   AND ($6::uuid IS NULL OR EXISTS (SELECT FROM sync.leases
+                                     WHERE shop_id = $1 AND owner = $6 AND epoch = $7::bigint));
 
 -- name: cursor_failures
 -- $1 shop_id, $2 stream. Failures in a row.

@@ -18,9 +18,11 @@ SELECT shop_id, nextval(pg_get_serial_sequence('sync.runs', 'run_id')) AS run_id
   FROM unnest($1::text[]) AS shop_id;
 
 -- name: show_run
--- $1 run_id, $2 shop_id, $3 reason, $4 epoch, $5 seconds since it began. A reserved run has its row.
+-- $1 run_id, $2 shop_id, $3 reason, $4 epoch, $5 seconds since it began, $6 owner. A reserved run has
+-- its row, unless the shop's lease is another's: its next holder has closed what was left open.
 INSERT INTO sync.runs (run_id, shop_id, reason, epoch, started_at) OVERRIDING SYSTEM VALUE
-VALUES ($1, $2, $3, $4, now() - make_interval(secs => $5))
+SELECT $1, $2, $3, $4, now() - make_interval(secs => $5)
+  FROM sync.leases WHERE shop_id = $2 AND owner = $6 AND epoch = $4
 ON CONFLICT (run_id) DO NOTHING;
 
 -- name: end_run

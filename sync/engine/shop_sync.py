@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import structlog
@@ -69,7 +69,7 @@ class ShopSync:
     ) -> None:
         self._shop = shop
         self._request = request
-        self._tools = tools
+        self._tools = replace(tools, cursors=tools.cursors.under(lease))
         self._api = api
         self._lease = lease
         self._report = report

@@ -26,8 +26,9 @@ class Runs:
         return await self._reserving.ask(lease.shop_id)
 
     async def show(self, run_id: int, lease: Lease, *, reason: str, age_s: float) -> None:
-        """The run, begun that long ago, has its row."""
-        await self._database.run("show_run", run_id, lease.shop_id, reason, lease.epoch, age_s)
+        """The run, begun that long ago, has its row, unless the lease is another's by now."""
+        values = (run_id, lease.shop_id, reason, lease.epoch, age_s, lease.owner)
+        await self._database.run("show_run", *values)
 
     async def end(self, run_id: int, *, outcome: str, error: str | None, tally: Tally) -> None:
         """The run has ended with this outcome, if it has a row."""

@@ -12,11 +12,13 @@ import asyncpg
 import pytest
 
 from sync.errors import FencedOutError
+from sync.store.cursors import Cursors
 from sync.store.leases import LeaseKeeper
 from sync.store.pool import Database
+from sync.store.runs import Runs
 from sync.store.sink import Sink
 from tests.integration.hazards import WAITS_FOR_A_LOCK, wait_until_true
-from tests.integration.store_probe import ORDERS, SHOP, closing, hold, order, other_process, page
+from tests.integration.store_probe import ORDERS, SHOP, at, closing, hold, order, other_process, page
 
 EXPIRE = "UPDATE sync.leases SET expires_at = now() - interval '1 second'"
 
@@ -122,6 +124,34 @@ async def test_a_fenced_owner_sets_no_reject_aside_either(
     with pytest.raises(FencedOutError):
         await sink.refuse(ORDERS, "1", lease=lease, reason="not ours to say")
     assert await count(connection, "sync.rejects") == 0
+
+
+async def test_an_overtaken_owner_notes_nothing_about_the_shop(
+    keeper: LeaseKeeper, database_url: str, connection: asyncpg.Connection
+) -> None:
+    async with Database(database_url, size=4) as database, LeaseKeeper(database_url) as slow:
+        old = await hold(slow)
+        cursors, runs = Cursors(database), Runs(database)
+        await cursors.ensure(SHOP, ["orders", "inventory"])
+        run_id = await runs.reserve(old)
+        await connection.execute(EXPIRE)
+        new = await hold(keeper)
+        failure: dict[str, Any] = {"error": "no", "due_in_s": 5.0, "parked_reason": "scope"}
+        await cursors.under(new).note_failure(SHOP, "orders", **failure)
+        before = await connection.fetch("SELECT * FROM sync.cursors ORDER BY stream")
+        overtaken = cursors.under(old)
+        await overtaken.note_attempt(SHOP, "orders")
+        assert await overtaken.note_success(SHOP, "orders", due_in_s=60) == 0
+        await overtaken.note_failure(SHOP, "orders", **failure)
+        with pytest.raises(FencedOutError):
+            await overtaken.cover_whole(SHOP, "inventory", at(100))
+        await runs.show(run_id, old, reason="due", age_s=11)
+        assert await connection.fetch("SELECT * FROM sync.cursors ORDER BY stream") == before
+        assert await count(connection, "sync.runs") == 0
+        await cursors.under(new).cover_whole(SHOP, "inventory", at(100))
+        await cursors.under(new).note_success(SHOP, "orders", due_in_s=60)
+    rows = await connection.fetch("SELECT synced_until, parked_reason FROM sync.cursors ORDER BY stream")
+    assert [tuple(row) for row in rows] == [(at(100), None), (None, None)]
 
 
 async def test_an_overtaker_waits_for_the_page_that_is_being_written(

@@ -174,6 +174,26 @@ async def test_a_row_that_somebody_keeps_locked_holds_up_its_own_shop_only(
     assert {row["shop_id"] for row in await ledger(connection)} == set(names)
 
 
+async def test_a_cursor_that_somebody_keeps_locked_keeps_no_other_stream_from_being_due(
+    database: Database, connection: asyncpg.Connection
+) -> None:
+    names = [f"shop {n}" for n in range(12)]
+    cursors = Cursors(database)
+    for name in names:
+        await cursors.ensure(name, ["orders"])
+    async with connection.transaction():
+        await connection.execute("SELECT FROM sync.cursors WHERE shop_id = 'shop 3' FOR UPDATE")
+        tried = asyncio.gather(*(cursors.note_attempt(name, "orders") for name in names))
+        await asyncio.wait_for(tried, 5)
+        ends = [asyncio.create_task(cursors.note_success(name, "orders", due_in_s=60)) for name in names]
+        late = ends.pop(3)
+        await asyncio.wait_for(asyncio.gather(*ends), 5)
+        assert not late.done()
+    await asyncio.wait_for(late, 10)
+    unnoted = "SELECT count(*) FROM sync.cursors WHERE shop_id LIKE 'shop %' AND succeeded_at IS NULL"
+    assert await connection.fetchval(unnoted) == 0
+
+
 async def test_an_older_claim_to_a_shop_closes_nothing_beside_a_newer_one(
     database: Database, keeper: LeaseKeeper, connection: asyncpg.Connection
 ) -> None:
