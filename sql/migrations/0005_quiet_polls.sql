@@ -11,8 +11,8 @@ COMMENT ON COLUMN sync.slices.last_total IS 'total_count of the last page of the
 COMMENT ON COLUMN sync.slices.distinct_ids IS 'Different ids seen in the last walk; summed over the polls.';
 COMMENT ON COLUMN sync.slices.walks IS 'How often the slice was walked until the verdict; summed over the polls.';
 
--- No index holds what a prolonged row changes, so that prolonging it touches the row alone.
-CREATE INDEX slices_of_stream ON sync.slices (shop_id, stream, slice_id);
+-- No index holds what a prolonged row changes, so that prolonging it touches the row alone. A row is
+-- found by its key, which the cursor remembers.
 DROP INDEX sync.slices_shop;
 ALTER TABLE sync.cursors ADD COLUMN quiet_slice_id bigint;
 COMMENT ON COLUMN sync.cursors.quiet_slice_id IS 'The stream''s newest row in sync.slices if it is a quiet one, which the next quiet slice prolongs; else NULL.';

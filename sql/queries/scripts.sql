@@ -27,3 +27,24 @@ ON CONFLICT (name) DO UPDATE SET checksum = EXCLUDED.checksum, applied_at = now(
 
 -- name: server_encoding
 SELECT current_setting('server_encoding');
+
+-- name: be_brief
+-- A table that somebody uses is waited for so long, for the rest of the transaction: all who read it
+-- meanwhile wait behind us.
+SET LOCAL lock_timeout TO '1s';
+
+-- name: table_users
+-- Who else uses our tables and views, in the longest transactions: a line for people, or NULL.
+SELECT string_agg(format('pid %s (%s, %s, for %s s: %s)', pid, usename, application_name, age_s, tables), '; ')
+  FROM (SELECT a.pid, a.usename, coalesce(nullif(a.application_name, ''), 'unnamed') AS application_name,
+               round(extract(epoch FROM clock_timestamp() - a.xact_start)) AS age_s,
+               string_agg(DISTINCT k.oid::regclass::text, ', ') AS tables
+          FROM pg_locks AS l
+          JOIN pg_stat_activity AS a USING (pid)
+          JOIN pg_class AS k ON k.oid = l.relation
+         WHERE l.granted AND l.pid <> pg_backend_pid() AND k.relkind IN ('r', 'v')
+           AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+           AND k.relnamespace IN (SELECT oid FROM pg_namespace WHERE nspname IN ('sync', 'tiktok', 'bi'))
+         GROUP BY a.pid, a.usename, a.application_name, a.xact_start
+         ORDER BY a.xact_start
+         LIMIT 3) AS users;

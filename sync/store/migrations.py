@@ -5,10 +5,12 @@ docs/decisions/0003-own-migration-runner.md says why no framework does this here
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import asyncpg
@@ -23,6 +25,9 @@ log = structlog.get_logger(__name__)
 
 _FILE = re.compile(r"^(\d{4})_(\w+)\.sql$")
 _MINIMUM_VERSION = 14
+# About five minutes, of which readers wait behind us a third at most.
+_TRIES = 100
+_PAUSE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -86,16 +91,10 @@ async def migrate(
         await connection.execute(query("lock_scripts"))
         await connection.execute(query("create_scripts_table"))
     known = {m.name for m in migrations}
-    applied = [m.name for m in migrations if await _apply(connection, m, known=known)]
-    async with connection.transaction():
-        await connection.execute(query("lock_scripts"))
-        noted = await _noted(connection)
-        for view in views:
-            if noted.get(view.name) != view.checksum:
-                # CREATE OR REPLACE keeps the grants that people gave on a view.
-                await connection.execute(view.text)
-                await connection.execute(query("note_view"), view.name, view.checksum)
-                applied.append(view.name)
+    applied = []
+    for migration in migrations:
+        applied += await _try_until_free(connection, partial(_apply, connection, migration, known=known))
+    applied += await _try_until_free(connection, partial(_apply_views, connection, views))
     if applied:
         log.info("database_migrated", applied=applied)
     return applied
@@ -112,9 +111,47 @@ async def pending(connection: asyncpg.Connection) -> list[str]:
     return [s.name for s in [*migrations, *list_views()] if noted.get(s.name) != s.checksum]
 
 
-async def _apply(connection: asyncpg.Connection, script: Script, *, known: set[str]) -> bool:
+async def _try_until_free(
+    connection: asyncpg.Connection, work: Callable[[], Awaitable[list[str]]]
+) -> list[str]:
+    """The result of ``work``. Raises DatabaseError when somebody keeps a table of ours for long.
+
+    Waiting without an end would keep every reader of the table waiting too, behind us.
+    """
+    for attempt in range(1, _TRIES + 1):
+        try:
+            return await work()
+        except asyncpg.LockNotAvailableError as error:
+            users = await connection.fetchval(query("table_users")) or "a session that is gone again"
+            if attempt == _TRIES:
+                raise DatabaseError(
+                    f"a migration waits for tables that are in use by {users}: end that transaction, "
+                    "then migrate again"
+                ) from error
+            log.warning("migration_delayed", attempt=attempt, used_by=users)
+            await asyncio.sleep(_PAUSE_S)
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+async def _apply_views(connection: asyncpg.Connection, views: Sequence[Script]) -> list[str]:
+    applied = []
     async with connection.transaction():
         await connection.execute(query("lock_scripts"))
+        await connection.execute(query("be_brief"))
+        noted = await _noted(connection)
+        for view in views:
+            if noted.get(view.name) != view.checksum:
+                # CREATE OR REPLACE keeps the grants that people gave on a view.
+                await connection.execute(view.text)
+                await connection.execute(query("note_view"), view.name, view.checksum)
+                applied.append(view.name)
+    return applied
+
+
+async def _apply(connection: asyncpg.Connection, script: Script, *, known: set[str]) -> list[str]:
+    async with connection.transaction():
+        await connection.execute(query("lock_scripts"))
+        await connection.execute(query("be_brief"))
         noted = await _noted(connection)
         _refuse_strangers(noted, known)
         if script.name in noted:
@@ -122,10 +159,10 @@ async def _apply(connection: asyncpg.Connection, script: Script, *, known: set[s
                 raise DatabaseError(
                     f"migration {script.name} was changed after it ran on this database: restore the file"
                 )
-            return False
+            return []
         await connection.execute(script.text)
         await connection.execute(query("note_script"), script.name, script.checksum)
-        return True
+        return [script.name]
 
 
 def _refuse_strangers(noted: dict[str, str], known: set[str]) -> None:

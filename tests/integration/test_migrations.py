@@ -110,6 +110,32 @@ async def test_a_migration_that_fails_leaves_nothing_and_can_be_repeated(
     assert await migrate(empty, migrations=scripts, views=[]) == ["0002_bad"]
 
 
+async def test_a_table_that_somebody_reads_for_long_is_not_barred_from_other_readers(
+    empty: asyncpg.Connection,
+    empty_database_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sync.store.migrations._TRIES", 2)
+    monkeypatch.setattr("sync.store.migrations._PAUSE_S", 0.0)
+    write(tmp_path, m0001_first="CREATE SCHEMA tiktok; CREATE TABLE tiktok.one (a int);")
+    scripts = write(tmp_path, m0002_next="ALTER TABLE tiktok.one ADD COLUMN b int;")
+    await migrate(empty, migrations=scripts[:1], views=[])
+    reader = await asyncpg.connect(empty_database_url, server_settings={"application_name": "dashboard"})
+    async with reader.transaction():
+        await reader.fetch("SELECT * FROM tiktok.one")
+        with pytest.raises(DatabaseError, match=r"in use by pid .*dashboard.*tiktok\.one"):
+            await asyncio.wait_for(migrate(empty, migrations=scripts, views=[]), 20)
+        monkeypatch.setattr("sync.store.migrations._TRIES", 50)
+        migrating = asyncio.create_task(migrate(empty, migrations=scripts, views=[]))
+        other = await asyncpg.connect(empty_database_url)
+        await wait_until(other, "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
+        assert await asyncio.wait_for(other.fetch("SELECT * FROM tiktok.one"), 10) == []
+        assert not migrating.done()
+    assert await migrating == ["0002_next"]
+    await asyncio.gather(reader.close(), other.close())
+
+
 async def test_an_edited_migration_is_refused_by_name(empty: asyncpg.Connection, tmp_path: Path) -> None:
     await migrate(empty, migrations=write(tmp_path, m0001_first=FIRST), views=[])
     edited = write(tmp_path, m0001_first=FIRST + " ")
