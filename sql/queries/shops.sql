@@ -70,13 +70,15 @@ DELETE FROM sync.credentials AS c
 
 -- name: list_shops
 -- $1 shop_ids or NULL for all. Everything a sync, or a person who lists them, needs of a shop.
+-- Each by its id, whichever are asked for: a condition that may be true of all would read all.
 SELECT s.shop_id, coalesce(t.name, '') AS name, coalesce(t.region, '') AS region, s.credential_id, s.cipher,
        s.state, s.state_reason, s.state_since, coalesce(c.app, '') AS app, coalesce(c.seller_name, '') AS seller_name,
        coalesce(c.granted_scopes, '{}') AS granted_scopes, c.access_expires_at, c.refresh_expires_at, t.connected_at
   FROM sync.shops AS s
-  LEFT JOIN tiktok.shops AS t USING (shop_id)
-  LEFT JOIN sync.credentials AS c USING (credential_id)
- WHERE $1::text[] IS NULL OR s.shop_id = ANY ($1::text[])
+  LEFT JOIN LATERAL (SELECT * FROM tiktok.shops AS t WHERE t.shop_id = s.shop_id OFFSET 0) AS t ON true
+  LEFT JOIN LATERAL (SELECT * FROM sync.credentials AS c WHERE c.credential_id = s.credential_id OFFSET 0)
+       AS c ON true
+ WHERE s.shop_id = ANY (coalesce($1::text[], ARRAY(SELECT shop_id FROM sync.shops)))
  ORDER BY t.connected_at, s.shop_id;
 
 -- name: make_due

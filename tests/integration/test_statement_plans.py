@@ -28,6 +28,8 @@ _ARGUMENTS = {
     "known_products": ("text, text[], bytea[], uuid, bigint", "'s', '{}', '{}', gen_random_uuid(), 1"),
 }
 
+_OTHERS = {"list_shops": ("text[]", "'{s1}'")}
+
 
 def scans(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Every node that reads a table of many rows per shop, other than by the address of a row."""
@@ -42,7 +44,7 @@ def scans(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 async def plan_of(name: str, url: str) -> dict[str, Any]:
     """The plan that a new connection makes and keeps."""
-    types, values = _ARGUMENTS[name]
+    types, values = (_ARGUMENTS | _OTHERS)[name]
     async with Database(url, size=1) as database, database.connection() as connection:
         await connection.execute(f"PREPARE kept ({types}) AS {query(name)}")
         plan = json.loads(await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE kept({values})"))
@@ -78,6 +80,22 @@ async def test_a_plan_made_at_any_size_reads_single_rows_and_never_a_whole_shop(
                 await database.rows(name, shop.shop_id, array, now, [], [None] * len(records), [])
             for name in _ARGUMENTS:
                 assert_reads_single_rows(await plan_of(name, database_url))
+
+
+@pytest.mark.parametrize("shops", [0, 300])
+async def test_a_few_shops_are_found_without_reading_all(
+    database_url: str, connection: asyncpg.Connection, shops: int
+) -> None:
+    await connection.execute(
+        "INSERT INTO sync.shops (shop_id, credential_id, cipher)"
+        f" SELECT 's' || i, i, 'c' FROM generate_series(1, {shops}) AS i; ANALYZE"
+    )
+    reads = list(scans(await plan_of("list_shops", database_url)))
+    # The list of all is only made when all are asked for.
+    probes = [r for r in reads if r.get("Relation Name") and r["Parent Relationship"] != "InitPlan"]
+    assert len(probes) == 3
+    for probe in probes:
+        assert {"Index Cond", "Recheck Cond"} & probe.keys(), probe
 
 
 async def test_the_long_statements_are_prepared_once_per_connection(
