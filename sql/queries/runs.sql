@@ -79,6 +79,9 @@ WITH given AS (
      WHERE NOT c.is_counted
        AND NOT EXISTS (SELECT FROM prolonged AS p WHERE p.shop_id = c.shop_id AND p.stream = c.stream)
     RETURNING slice_id, shop_id, stream, polls
+), entered AS (
+    SELECT slice_id, shop_id, stream, polls FROM made
+    UNION ALL SELECT slice_id, shop_id, stream, polls FROM prolonged
 ), shown AS (
     INSERT INTO sync.runs (run_id, shop_id, reason, epoch, started_at) OVERRIDING SYSTEM VALUE
     SELECT c.run_id, c.shop_id, 'due', coalesce(l.epoch, 0), c.started_at
@@ -102,11 +105,10 @@ UPDATE sync.cursors AS u
                     + CASE WHEN c.is_counted THEN 0 ELSE c.requests / 60.0::float8 END,
        rated_at = now()
   FROM closed AS c
-  LEFT JOIN made AS m USING (shop_id, stream)
-  LEFT JOIN prolonged AS p USING (shop_id, stream)
+  LEFT JOIN entered AS m USING (shop_id, stream)
  WHERE u.shop_id = c.shop_id AND u.stream = c.stream
-RETURNING u.shop_id, u.stream, coalesce(m.slice_id, p.slice_id, c.slice_id) AS slice_id,
-          coalesce(m.polls, p.polls, c.polls) AS polls, c.is_counted;
+RETURNING u.shop_id, u.stream, coalesce(m.slice_id, c.slice_id) AS slice_id,
+          coalesce(m.polls, c.polls) AS polls, c.is_counted;
 
 -- name: record_reject
 -- $1 shop_id, $2 stream, $3 record_id, $4 stored, $5 sqlstate, $6 reason, $7 raw, $8 fetched_at.
