@@ -17,13 +17,18 @@ from sync.store.leases import Lease, LeaseKeeper
 from sync.store.queries import query
 from sync.tiktok.client import Access, AppKeys, Call, Client
 from sync.tiktok.limiter import Pacer
-from tests.integration.hazards import WAITS_FOR_A_LOCK, wait_until_true
+from tests.integration.hazards import wait_until_true
 from tests.integration.raw_server import Seen, Writer, reply, server
 from tests.integration.store_probe import SHOP, hold
 from tests.integration.test_limiter import JITTER_S, Stalls, most_in_a_second
 
 _CONNECT_S = 0.25
 _ANSWER_S = 0.35
+
+_BOTH_HAVE_ASKED = (
+    "SELECT count(*) = 2 FROM pg_stat_activity WHERE datname = current_database()"
+    " AND application_name = 'shopsync leases' AND query LIKE '%WITH wanted AS%'"
+)
 
 
 @asynccontextmanager
@@ -88,7 +93,7 @@ async def test_taking_a_lease_over_waits_for_the_page_that_is_under_way(
         late_by_a_second = "UPDATE sync.leases SET expires_at = now() - interval '1 second'"
         await connection.execute(late_by_a_second, timeout=5)
         taking = asyncio.create_task(late.acquire(SHOP))
-        await wait_until_true(connection, WAITS_FOR_A_LOCK)
+        await wait_until_true(connection, _BOTH_HAVE_ASKED)
         assert not taking.done()
         await under_way.commit()
         taken = await taking
