@@ -20,7 +20,11 @@ from sync.simulator.options import SimulatorOptions
 from sync.simulator.server import RunningSimulator, serve
 from sync.simulator.world import build_world
 from sync.store.embedded import start_server
+from sync.store.leases import Lease, LeaseKeeper
 from sync.store.migrations import migrate_database
+from sync.store.pool import Database
+from sync.store.sink import Sink
+from tests.integration.store_probe import hold
 from tests.support import execute, with_database
 
 pytest.register_assert_rewrite("tests.acceptance.processes")
@@ -106,3 +110,17 @@ async def start_simulator() -> AsyncIterator[StartSimulator]:
             return running
 
         yield start
+
+
+@pytest.fixture
+async def sink(database_url: str) -> AsyncIterator[Sink]:
+    """A writer into the test's database."""
+    async with Database(database_url, size=4) as opened:
+        yield Sink(opened)
+
+
+@pytest.fixture
+async def lease(database_url: str) -> AsyncIterator[Lease]:
+    """The lease of the store tests' shop."""
+    async with LeaseKeeper(database_url) as keeper:
+        yield await hold(keeper)

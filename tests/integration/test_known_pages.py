@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
@@ -14,25 +13,12 @@ from sync.errors import FencedOutError
 from sync.model import Record
 from sync.store.leases import Lease, LeaseKeeper
 from sync.store.page_writer import Target
-from sync.store.pool import Database
 from sync.store.sink import Sink
 from tests.integration.store_probe import ORDERS, PRODUCTS, closing, counts, hold, order, page, product
 
 ROWS = [order(str(n)) for n in range(10)]
 # A digest alone decides: whoever compared the rest would find another content here.
 FALSIFY = "UPDATE tiktok.orders SET _raw = '{}'"
-
-
-@pytest.fixture
-async def sink(database_url: str) -> AsyncIterator[Sink]:
-    async with Database(database_url, size=4) as opened:
-        yield Sink(opened)
-
-
-@pytest.fixture
-async def lease(database_url: str) -> AsyncIterator[Lease]:
-    async with LeaseKeeper(database_url) as keeper:
-        yield await hold(keeper)
 
 
 async def familiarise(sink: Sink, lease: Lease, rows: list[dict[str, Any]], target: Target = ORDERS) -> None:

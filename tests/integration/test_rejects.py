@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
 import pytest
 
 from sync.model import Record
-from sync.store.leases import Lease, LeaseKeeper
+from sync.store.leases import Lease
 from sync.store.page_writer import Target
-from sync.store.pool import Database
 from sync.store.sink import Sink
 from tests.integration.store_probe import (
     INVENTORY,
@@ -19,7 +17,6 @@ from tests.integration.store_probe import (
     PRODUCTS,
     WAREHOUSES,
     counts,
-    hold,
     order,
     page,
     product,
@@ -27,18 +24,6 @@ from tests.integration.store_probe import (
 )
 
 Json = dict[str, Any]
-
-
-@pytest.fixture
-async def sink(database_url: str) -> AsyncIterator[Sink]:
-    async with Database(database_url, size=4) as opened:
-        yield Sink(opened)
-
-
-@pytest.fixture
-async def lease(database_url: str) -> AsyncIterator[Lease]:
-    async with LeaseKeeper(database_url) as keeper:
-        yield await hold(keeper)
 
 
 async def rejects(connection: asyncpg.Connection) -> dict[str, bool]:
