@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import signal
 import sys
@@ -64,7 +63,6 @@ def results_console() -> Console:
 
 def run(work: Coroutine[Any, Any, _T]) -> _T:
     """The result of the coroutine, run to its end."""
-    gc.freeze()  # What the imports left stays for good: not to be looked through again and again.
     return asyncio.run(work)
 
 
