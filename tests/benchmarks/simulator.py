@@ -49,7 +49,10 @@ async def main(chosen: argparse.Namespace) -> None:
     gc.collect()
     gc.freeze()
     running = await serve(world, options=SimulatorOptions(limit_per_s=0))
-    shops = [{"shop_id": shop.shop_id, "cipher": shop.cipher} for shop in world.shops.values()]
+    shops = [
+        {"shop_id": shop.shop_id, "cipher": shop.cipher, "seller": shop.seller.open_id}
+        for shop in world.shops.values()
+    ]
     print(json.dumps({"url": running.url, "shops": shops}), flush=True)
     await stopping.wait()
     await running.close()

@@ -1,4 +1,4 @@
-"""A minimal tap on the Singer SDK: one shop's orders as Singer messages on stdout."""
+"""A minimal tap on the Singer SDK: the orders of all shops as Singer messages on stdout."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from singer_sdk import RESTStream, Tap  # type: ignore[import-not-found]
 from singer_sdk import typing as th
 
-from tests.benchmarks.peers.signed import PATH, QUERY, SINCE, URL, sign
+from tests.benchmarks.peers.signed import PATH, SHOPS, SINCE, URL, query_of, sign
 
 _TEXTS = """
 auto_combine_group_id buyer_avatar buyer_email buyer_message buyer_nickname cancel_reason
@@ -40,8 +40,10 @@ class Orders(RESTStream):  # type: ignore[misc]
     records_jsonpath = "$.data.orders[*]"
     next_page_token_jsonpath = "$.data.next_page_token"
     url_base = URL
+    partitions = [{"shop_id": shop["shop_id"]} for shop in SHOPS]  # noqa: RUF012 - as the SDK has it
     schema = th.PropertiesList(
         th.Property("id", th.StringType, required=True),
+        th.Property("shop_id", th.StringType),
         *(th.Property(name, th.StringType) for name in _TEXTS.split()),
         *(th.Property(name, th.IntegerType) for name in _TIMES.split()),
         *(th.Property(name, th.BooleanType) for name in _CLAIMS.split()),
@@ -51,7 +53,8 @@ class Orders(RESTStream):  # type: ignore[misc]
     ).to_dict()
 
     def get_url_params(self, context: Any, next_page_token: Any) -> dict[str, str]:
-        return QUERY | ({"page_token": next_page_token} if next_page_token else {})
+        query = query_of(next(shop for shop in SHOPS if shop["shop_id"] == context["shop_id"]))
+        return query | ({"page_token": next_page_token} if next_page_token else {})
 
     def prepare_request_payload(self, context: Any, next_page_token: Any) -> dict[str, int]:
         return {"update_time_ge": SINCE}
