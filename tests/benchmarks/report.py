@@ -19,7 +19,7 @@ from rich.table import Table
 from tests.benchmarks.processes import ROOT, Usage
 
 PAGE = ROOT / "docs" / "performance.md"
-_WIDTH = 150
+_WIDTH = 170
 _PAGE_ROWS = 100
 _LIBRARIES = ("aiohttp", "asyncpg", "msgspec")
 
@@ -95,7 +95,7 @@ def _runs_table(runs: Sequence[Run]) -> Table:
     table.add_column("run", no_wrap=True)
     for heading in (
         "orders", "seconds", "orders/s", "requests", "/ page", "mid /s", "worst s",
-        "CPU s", "Postgres", "simulator", "MiB",
+        "CPU s", "Postgres", "simulator", "MiB", "stolen",
     ):  # fmt: skip
         table.add_column(heading, justify="right", no_wrap=True)
     for run in runs:
@@ -114,6 +114,7 @@ def _runs_table(runs: Sequence[Run]) -> Table:
             f"{used.postgres_cpu_s:.1f}",
             f"{used.simulator_cpu_s:.1f}" if used.requests else "",
             f"{used.peak_rss_mib:.0f}",
+            f"{used.stolen:.0%}",
         )
     return table
 

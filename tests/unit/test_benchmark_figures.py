@@ -47,9 +47,10 @@ def test_the_tables_show_what_a_run_took_of_whom() -> None:
         requests=11,
         worst_second=6,
         middle_rate=None,
+        stolen=0.034,
     )
     made.add_run("a run", 1_000, usage)
     text = made.render([], server_version="18.4")
     row = next(line for line in text.splitlines() if line.startswith("a run"))
-    assert row.split()[2:] == ["1,000", "2.0", "500", "11", "1.10", "6", "1.5", "0.7", "0.3", "99"]
+    assert row.split()[2:] == ["1,000", "2.0", "500", "11", "1.10", "6", "1.5", "0.7", "0.3", "99", "3%"]
     assert "PostgreSQL 18.4" in text
