@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.live import Live
 
 from sync.app import App, open_app
-from sync.cli.state import Interrupted, results_console, run, run_until_signal
+from sync.cli.state import Interrupted, results_console, run_until_signal
 from sync.cli.summary import differences, live_panel, print_summary
 from sync.cli.syncing import serve_daemon, sync_shops
 from sync.engine.requests import SyncRequest
@@ -57,7 +57,7 @@ def demo(
     set_up_logging(level="error", log_format="auto")
     shown = asyncio.Event()
     try:
-        run(run_until_signal(lambda stopping: _demo(stopping, shown, ends_itself=exit_)))
+        asyncio.run(run_until_signal(lambda stopping: _demo(stopping, shown, ends_itself=exit_)))
     except Interrupted:
         if not shown.is_set():
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 from rich.table import Table
 
 from sync.app import open_app, open_store
-from sync.cli.state import results_console, run, settings_of
+from sync.cli.state import results_console, settings_of
 from sync.errors import NeedsReauthError, SettingsError
 from sync.model import AuthorizedShop
 from sync.settings import DEFAULT_APP, Settings
@@ -53,7 +54,7 @@ def connect(
     if code is None:
         _print_consent(settings, app_name)
         return
-    shops = run(_connect(settings, code.strip(), app_name))
+    shops = asyncio.run(_connect(settings, code.strip(), app_name))
     console = results_console()
     for shop in shops:
         console.print(f"connected {shop.shop_id}  {shop.name} ({shop.region})", markup=False)
@@ -63,7 +64,7 @@ def connect(
 @app.command("list")
 def list_(context: typer.Context) -> None:
     """List the connected shops."""
-    rows = run(_list(settings_of(context)))
+    rows = asyncio.run(_list(settings_of(context)))
     if not rows:
         typer.echo("no shop is connected yet: run `shopsync shops connect`, or try `shopsync demo`")
         return
@@ -89,21 +90,21 @@ def list_(context: typer.Context) -> None:
 @app.command()
 def pause(context: typer.Context, shop_id: ShopId) -> None:
     """Stop syncing a shop; what is stored stays."""
-    run(_set_state(settings_of(context), shop_id, resume=False))
+    asyncio.run(_set_state(settings_of(context), shop_id, resume=False))
     typer.echo(f"paused {shop_id}: `shopsync shops resume {shop_id}` goes on where it stopped")
 
 
 @app.command()
 def resume(context: typer.Context, shop_id: ShopId) -> None:
     """Go on syncing a shop; nothing is missed, only late."""
-    run(_set_state(settings_of(context), shop_id, resume=True))
+    asyncio.run(_set_state(settings_of(context), shop_id, resume=True))
     typer.echo(f"resumed {shop_id}: it is due now")
 
 
 @app.command()
 def disconnect(context: typer.Context, shop_id: ShopId) -> None:
     """Stop syncing a shop and forget its tokens; its rows stay in the tables."""
-    run(_disconnect(settings_of(context), shop_id))
+    asyncio.run(_disconnect(settings_of(context), shop_id))
     typer.echo(f"disconnected {shop_id}: its rows stay; connect it again with `shopsync shops connect`")
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sync.cli.state import run, run_until_signal
+from sync.cli.state import run_until_signal
 from sync.errors import SettingsError
 from sync.log import set_up_logging
 from sync.settings import is_loopback
@@ -72,7 +72,7 @@ def simulator(
         finally:
             await running.close()
 
-    run(work())
+    asyncio.run(work())
 
 
 def _explain(running: RunningSimulator) -> None:

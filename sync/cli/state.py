@@ -7,12 +7,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import typer
 from rich.console import Console
@@ -59,11 +59,6 @@ def settings_of(context: typer.Context, *, shows_progress: bool = False) -> Sett
 def results_console() -> Console:
     """Where results go: stdout, as wide as the terminal, and unwrapped where there is none."""
     return Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
-
-
-def run(work: Coroutine[Any, Any, _T]) -> _T:
-    """The result of the coroutine, run to its end."""
-    return asyncio.run(work)
 
 
 async def run_until_signal(work: Callable[[asyncio.Event], Awaitable[_T]], *, forced_code: int = 1) -> _T:

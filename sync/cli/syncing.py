@@ -14,7 +14,7 @@ import typer
 
 from sync.app import App, open_app
 from sync.cli.progress import requests_per_second, shown
-from sync.cli.state import read_moment, run, run_until_signal, settings_of
+from sync.cli.state import read_moment, run_until_signal, settings_of
 from sync.engine.fleet import new_report
 from sync.engine.requests import RunReport, SyncRequest
 from sync.errors import IncompleteError, SettingsError
@@ -71,7 +71,7 @@ def backfill(
     if begin and begin.timestamp() > time.time():
         raise SettingsError(f"--since {since} lies in the future")
     request = SyncRequest("", streams, reason="backfill", since=begin, until=end, passes=_PASSES)
-    run(run_until_signal(lambda stopping: _backfill(settings, shop, request, stopping)))
+    asyncio.run(run_until_signal(lambda stopping: _backfill(settings, shop, request, stopping)))
 
 
 def run_(
@@ -89,7 +89,7 @@ def run_(
     _require_an_app(settings)
     work = _run_once if once else _serve
     # A daemon that was told to stop and had to be forced has lost nothing either.
-    run(run_until_signal(lambda stopping: work(settings, stopping), forced_code=1 if once else 0))
+    asyncio.run(run_until_signal(lambda stopping: work(settings, stopping), forced_code=1 if once else 0))
 
 
 def _require_an_app(settings: Settings) -> None:

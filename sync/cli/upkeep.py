@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -14,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sync.app import open_postgres, open_store
-from sync.cli.state import results_console, run, settings_of
+from sync.cli.state import results_console, settings_of
 from sync.settings import Settings
 from sync.store.migrations import migrate_database
 from sync.store.status import StreamStatus
@@ -31,7 +32,7 @@ def migrate(context: typer.Context) -> None:
 
     Safe to run twice and from two processes at once. A newer database is refused.
     """
-    applied = run(_migrate(settings_of(context)))
+    applied = asyncio.run(_migrate(settings_of(context)))
     typer.echo("\n".join(f"applied {name}" for name in applied) or "the database is up to date")
 
 
@@ -42,7 +43,7 @@ def status(
     ] = False,
 ) -> None:
     """Show for every shop and stream until when it is synced, and what is wrong."""
-    rows = run(_status(settings_of(context)))
+    rows = asyncio.run(_status(settings_of(context)))
     if as_json:
         typer.echo(json.dumps([asdict(row) for row in rows], default=str, indent=2))
     elif not rows:
