@@ -1,24 +1,27 @@
 """The pacer: one per shop, through which every request of the shop passes last of all.
 
 A bucket of ``AsyncLimiter(50, 1)`` lets 99 requests into its first second, and one of a single
-token loses every late wake-up. A bucket a little larger than one token, drained a little below
-the limit, does neither: the server never counts more than the limit in any second, and the rate
-is used to 98 %. docs/decisions/0004-the-pacer.md has the arithmetic.
+token loses every late wake-up. So a bucket of a little more than one token spreads the requests,
+and a log of the last ones keeps every second within the limit where the bucket would let through more.
+docs/decisions/0004-the-pacer.md has the arithmetic.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
+from collections import deque
 
 from aiolimiter import AsyncLimiter
 
 from sync.turns import Turns
 
-_BURST = 1.25
+# What is above one token makes up for late wake-ups.
+_BURST = 1.5
 # Seconds by which two requests may come closer to each other on their way to the server.
-_JITTER_S = 0.011
-_MARGIN = 0.02
+_JITTER_S = 0.0165
+_ROUNDING = 1e-9
 _SLOWDOWN = 0.9
 _RECOVERY_STEP = 0.04
 _RECOVERY_EVERY_S = 10.0
@@ -48,10 +51,12 @@ class Pacer:
     """
 
     def __init__(self, limit: float, *, learned_rate: float | None = None) -> None:
-        self._highest = (limit + 1 - _BURST - _MARGIN) / (1 + _JITTER_S)
+        self._highest = limit / (1 + _JITTER_S)
         self.learned_rate = learned_rate if learned_rate and learned_rate < self._highest else None
         self._rate = self._ceiling
         self._bucket = AsyncLimiter(_BURST, _BURST / self._rate)
+        # When the last ones left, as many as are allowed within a second on the way.
+        self._left: deque[float] = deque(maxlen=max(1, math.floor(limit)))
         self._turns = Turns(1, spare=_SPARE)
         self._paused_until = 0.0
         self._changed_at = time.monotonic()
@@ -81,6 +86,9 @@ class Pacer:
                 await asyncio.sleep(pause_s)
             await self._follow_rate()
             await self._bucket.acquire()
+            while (wait_s := self._room_from() - time.monotonic()) > 0:  # noqa: ASYNC110 - no event
+                await asyncio.sleep(wait_s)
+            self._left.append(time.monotonic())
             self._granted += 1
 
     async def wait_until_idle(self) -> None:
@@ -106,6 +114,11 @@ class Pacer:
     def pause(self, seconds: float) -> None:
         """Lets nothing pass for that long."""
         self._paused_until = max(self._paused_until, time.monotonic() + seconds)
+
+    def _room_from(self) -> float:
+        """The moment from which on one more is no more than the rate allows within a second on the way."""
+        count = max(1, math.floor(self._rate * (1 + _JITTER_S) + _ROUNDING))
+        return self._left[-count] + count / self._rate if len(self._left) >= count else 0.0
 
     def _change(self, rate: float, now: float) -> None:
         self._rate = rate

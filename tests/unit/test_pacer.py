@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sync.tiktok.limiter import Pacer
 from tests.virtual_time import VirtualTime, run
 
-JITTER_S = 0.011
+JITTER_S = 0.016
 
 
 def most_within(moments: list[float], seconds: float) -> int:
@@ -59,13 +59,15 @@ def test_no_second_at_the_server_sees_more_than_the_limit(
     assert most_within(moments, 1 + JITTER_S) <= 50
 
 
-@pytest.mark.parametrize("late_s", [0.0, 0.001, 0.004])
-def test_the_limit_is_used_fully_when_there_is_work(late_s: float) -> None:
+@pytest.mark.parametrize(
+    ("late_s", "least"), [(0.0, 49.1), (0.001, 49.1), (0.004, 49.0), (0.008, 48.8), (0.015, 47.0)]
+)
+def test_the_limit_is_used_fully_when_there_is_work(late_s: float, least: float) -> None:
     async def scenario(clock: VirtualTime) -> list[float]:
         return await grants(Pacer(50), clock, [0.0] * 40, 50)
 
     moments = run(scenario, late_s=late_s)
-    assert (len(moments) - 1) / (moments[-1] - moments[0]) >= 49.0
+    assert (len(moments) - 1) / (moments[-1] - moments[0]) >= least
     assert most_within(moments, 1 + JITTER_S) <= 50
 
 
@@ -76,7 +78,7 @@ def test_other_limits_hold_as_well(limit: int) -> None:
 
     moments = run(scenario, late_s=0.001)
     assert most_within(moments, 1 + JITTER_S) <= limit
-    assert (len(moments) - 1) / (moments[-1] - moments[0]) >= limit * 0.7
+    assert (len(moments) - 1) / (moments[-1] - moments[0]) >= limit * 0.9
 
 
 def test_requests_pass_in_the_order_in_which_they_asked() -> None:
