@@ -65,6 +65,8 @@ class Server:
         """What was written is on disk: the next run does not pay for it."""
         # No ANALYZE: of tables that are still empty it makes statistics that no real server has.
         self.execute(url, "CHECKPOINT")
+        # Nor for what others wrote, an installation just before among them.
+        os.sync()
 
     def cpu_s(self) -> float:
         """Seconds of CPU of the postmaster and all its processes, ended ones too; 0 if it is elsewhere."""
