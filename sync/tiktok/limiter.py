@@ -21,6 +21,7 @@ from sync.turns import Turns
 _BURST = 1.5
 # Seconds by which two requests may come closer to each other on their way to the server.
 _JITTER_S = 0.0165
+# The rate was the limit divided by as much.
 _ROUNDING = 1e-9
 _SLOWDOWN = 0.9
 _RECOVERY_STEP = 0.04
