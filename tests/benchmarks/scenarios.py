@@ -15,6 +15,9 @@ _FORGET = "UPDATE sync.cursors SET covered = '{}', settled = '{}'"
 _REMOVE = "DELETE FROM tiktok.{table} WHERE shop_id = '{shop_id}'"
 _TABLES = ("orders", "order_line_items")
 _PAGE_ROWS = 100
+# Of the processors' time taken by the host: as much is no disturbance. And how often it is hoped for.
+_QUIET = 0.03
+_MOST_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +49,30 @@ QUICK = Sizes(
 
 
 def limit(bench: Bench, sizes: Sizes, report: Report) -> None:
-    """One shop at the limit, answers as slow and uneven as the real ones."""
+    """One shop at the limit, answers as slow and uneven as the real ones.
+
+    Fifty requests in a second and not one more is a matter of milliseconds, and where the host takes
+    the processors away for longer nobody keeps them: such a run is repeated, and shown all the same.
+    """
     orders = sizes.limit_orders
-    with Simulator(bench.folder, shops=1, orders=orders) as simulator, bench.server.database("limit") as url:
-        simulator.behave(latency_s=0.3, jitter_s=0.15, limit_per_s=50)
-        bench.connect(url, simulator)
-        usage = bench.backfill(url, simulator, is_limited=True)
-    report.add_run("one shop, 0.3 s ± 0.15 s, limit 50/s", orders, usage)
+    usages: list[Usage] = []
+    while len(usages) < _MOST_TRIES and not any(usage.stolen <= _QUIET for usage in usages):
+        usages.append(_read_at_the_limit(bench, orders))
+        report.add_run("one shop, 0.3 s ± 0.15 s, limit 50/s", orders, usages[-1])
+    usage = min(usages, key=lambda usage: usage.stolen)
     if usage.middle_rate is not None:
         report.add_figure("requests/s in mid-run at the limit", f"{usage.middle_rate:.2f}", "≥ 49")
     report.add_figure("most requests in any second", f"{usage.worst_second}", "≤ 50")
     overhead = usage.requests / -(-orders // _PAGE_ROWS)
     report.add_figure("requests per page's worth of orders", f"{overhead:.2f}", "≤ 1.10")
+
+
+def _read_at_the_limit(bench: Bench, orders: int) -> Usage:
+    with Simulator(bench.folder, shops=1, orders=orders) as simulator, bench.server.database("limit") as url:
+        simulator.behave(latency_s=0.3, jitter_s=0.15, limit_per_s=50)
+        bench.connect(url, simulator)
+        bench.server.settle(url)
+        return bench.backfill(url, simulator, is_limited=True)
 
 
 def throughput(bench: Bench, sizes: Sizes, report: Report) -> None:
