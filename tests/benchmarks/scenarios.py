@@ -16,8 +16,8 @@ _REMOVE = "DELETE FROM tiktok.{table} WHERE shop_id = '{shop_id}'"
 _TABLES = ("orders", "order_line_items")
 _PAGE_ROWS = 100
 # Of the processors' time taken by the host: as much is no disturbance. And how often it is hoped for.
-_QUIET = 0.03
-_MOST_TRIES = 3
+_QUIET = 0.01
+_MOST_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
