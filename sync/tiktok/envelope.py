@@ -7,6 +7,7 @@ U+FFFD, record by record, and said; every other byte stays as it came.
 
 from __future__ import annotations
 
+import codecs
 import re
 from datetime import datetime
 from functools import cache
@@ -35,6 +36,7 @@ _DEEPEST = 500
 # Seconds at the end of the year 9999, the last that Python and most clients can hold.
 _LATEST = 253_402_300_799
 _LONGEST_TIME = 20
+_PIECE_BYTES = 1 << 16
 
 
 class Envelope(msgspec.Struct):
@@ -63,6 +65,7 @@ class _Peek(msgspec.Struct):
 
 _Named = TypeVar("_Named", _Listing, _Peek)
 _envelope_decoder = msgspec.json.Decoder(Envelope)
+_utf8_decoder = codecs.getincrementaldecoder("utf-8")
 _object_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw] | None)
 
 
@@ -139,8 +142,12 @@ def _is_suspicious(raw: bytes) -> bool:
 def _is_utf8(raw: bytes) -> bool:
     if raw.isascii():
         return True
+    # Piece by piece: one character beyond the common ones makes four bytes of each.
+    decoder = _utf8_decoder()
     try:
-        raw.decode()
+        for start in range(0, len(raw), _PIECE_BYTES):
+            decoder.decode(raw[start : start + _PIECE_BYTES])
+        decoder.decode(b"", final=True)
     except UnicodeDecodeError:
         return False
     return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from datetime import UTC, datetime
 from typing import Any
 
@@ -249,3 +250,22 @@ def test_a_byte_order_mark_and_space_are_skipped(prefix: bytes) -> None:
 @pytest.mark.parametrize("message", [b"null", b"17", b"[]", b'"\xff"', rb'"\ud800"'])
 def test_a_code_is_read_whatever_its_message_is(message: bytes) -> None:
     assert read_envelope(b'{"code":105002,"message":' + message + b',"request_id":null}').code == 105002
+
+
+@pytest.mark.parametrize("shift", range(4))
+def test_a_character_anywhere_in_a_large_page_is_no_poison(shift: int) -> None:
+    note = b'"' + b"a" * shift + "🌸".encode() * 40_000 + b'"'
+    (record,) = page_of(answer(order("1", note))).records
+    assert (record.raw, record.scrubbed) == (order("1", note), False)
+
+
+def test_a_page_with_an_emoji_is_not_blown_up_to_four_bytes_a_character() -> None:
+    body = answer(*(order(str(n), b'"' + b"a" * 4_000 + "🌸".encode() + b'"') for n in range(100)))
+    data = bytes(read_envelope(body).data)
+    read_page(data, records="orders", key="id", fetched_at=FETCHED_AT)
+    tracemalloc.start()
+    page = read_page(data, records="orders", key="id", fetched_at=FETCHED_AT)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(page.records) == 100
+    assert peak < 2 * len(data)
