@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tests.benchmarks import growth, idle
@@ -15,9 +16,12 @@ _FORGET = "UPDATE sync.cursors SET covered = '{}', settled = '{}'"
 _REMOVE = "DELETE FROM tiktok.{table} WHERE shop_id = '{shop_id}'"
 _TABLES = ("orders", "order_line_items")
 _PAGE_ROWS = 100
-# Of the processors' time taken by the host: as much is no disturbance. And how often it is hoped for.
+# Of the processors' time taken by the host: as much is no disturbance, where milliseconds count and
+# where seconds do. And how often it is hoped for.
 _QUIET = 0.01
+_DISTURBED = 0.05
 _MOST_TRIES = 5
+_MOST_SETS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,23 @@ def _read_at_the_limit(bench: Bench, orders: int) -> Usage:
 
 
 def throughput(bench: Bench, sizes: Sizes, report: Report) -> None:
-    """Many shops without latency or limit, against psql copying the same rows."""
+    """Many shops without latency or limit, against psql copying the same rows.
+
+    Three runs are compared, so what the host takes from one of them changes the ratio: such a set is
+    repeated, and shown all the same.
+    """
+    sets: list[tuple[Usage, Usage, Usage]] = []
+    while len(sets) < _MOST_SETS and not any(_most_stolen(one) <= _DISTURBED for one in sets):
+        sets.append(_read_many_shops(bench, sizes, report))
+    fresh, unchanged, floor = min(sets, key=_most_stolen)
+    for name, usage, goal in (("fresh", fresh, "≤ 1.5"), ("unchanged", unchanged, "≤ 0.35")):
+        report.add_figure(f"time / floor, {name}", f"{usage.seconds / floor.seconds:.2f}", goal)
+        report.add_figure(f"CPU / floor, {name}", f"{_cpu_s(usage) / _cpu_s(floor):.2f}")
+        share = usage.simulator_cpu_s / (usage.seconds * (os.cpu_count() or 1))
+        report.add_figure(f"the simulator's share of all CPU meanwhile, {name}", f"{share:.0%}")
+
+
+def _read_many_shops(bench: Bench, sizes: Sizes, report: Report) -> tuple[Usage, Usage, Usage]:
     shape = f"{sizes.shops} shops, no latency, no limit"
     with (
         Simulator(bench.folder, shops=sizes.shops, orders=sizes.orders_per_shop) as simulator,
@@ -94,11 +114,11 @@ def throughput(bench: Bench, sizes: Sizes, report: Report) -> None:
         report.add_run(f"{shape}: unchanged", orders, unchanged)
         floor = _copy_again(bench, url)
     report.add_run("floor: psql \\copy of the same rows", orders, floor)
-    for name, usage, goal in (("fresh", fresh, "≤ 1.5"), ("unchanged", unchanged, "≤ 0.35")):
-        report.add_figure(f"time / floor, {name}", f"{usage.seconds / floor.seconds:.2f}", goal)
-        report.add_figure(f"CPU / floor, {name}", f"{_cpu_s(usage) / _cpu_s(floor):.2f}")
-        share = usage.simulator_cpu_s / (usage.seconds * (os.cpu_count() or 1))
-        report.add_figure(f"the simulator's share of all CPU meanwhile, {name}", f"{share:.0%}")
+    return fresh, unchanged, floor
+
+
+def _most_stolen(usages: Sequence[Usage]) -> float:
+    return max(usage.stolen for usage in usages)
 
 
 def _cpu_s(usage: Usage) -> float:
