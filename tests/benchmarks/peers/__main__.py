@@ -202,7 +202,7 @@ def tasks(part: int) -> list[Task]:
     return [
         Task(1, 100_000 // part, theirs=5_000 // part, latency_s=0.3, rounds=1, goal=12),
         Task(1, 40_000 // part, theirs=40_000 // part, latency_s=0, rounds=2),
-        Task(20, 20_000 // part, theirs=20_000 // part, latency_s=0, rounds=1, goal=5),
+        Task(20, 20_000 // part, theirs=20_000 // part, latency_s=0, rounds=2, goal=5),
     ]
 
 
