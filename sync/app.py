@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from sync.clock import ApiClock
 from sync.engine.fleet import Fleet
 from sync.engine.onboarding import Onboarding
 from sync.engine.shop_sync import Tools
@@ -24,7 +24,8 @@ from sync.store.runs import Runs
 from sync.store.shops import Shops
 from sync.store.sink import Sink
 from sync.store.status import Status
-from sync.tiktok.client import AppKeys, Client
+from sync.tiktok.apps import AppAddress, Apps
+from sync.tiktok.client import AppKeys
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class App:
 
     settings: Settings
     store: Store
-    client: Client
+    apps: Apps
     tokens: TokenSource
     fleet: Fleet
     onboarding: Onboarding
@@ -89,17 +90,13 @@ async def open_store(settings: Settings, *, migrates: bool = False) -> AsyncIter
 @asynccontextmanager
 async def open_app(settings: Settings, *, migrates: bool = False) -> AsyncIterator[App]:
     """Everything, ready to sync."""
-    keys_of = app_keys(settings)
     if settings.database_url is not None and settings.encryption_key is None:
         raise SettingsError(KEY_MISSING)
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store(settings, migrates=migrates))
-        clock = ApiClock()
-        client = await stack.enter_async_context(
-            Client(api_url=settings.api_url, auth_url=settings.auth_url, clock=clock)
-        )
+        apps = await stack.enter_async_context(Apps(settings.app_names, partial(app_address, settings)))
         leases = await stack.enter_async_context(LeaseKeeper(store.url))
-        tokens = TokenSource(store.shops, client, keys_of=keys_of, clock=clock)
+        tokens = TokenSource(store.shops, apps)
         stack.push_async_callback(tokens.drain)
         tools = Tools(
             settings=settings,
@@ -112,28 +109,24 @@ async def open_app(settings: Settings, *, migrates: bool = False) -> AsyncIterat
         yield App(
             settings=settings,
             store=store,
-            client=client,
+            apps=apps,
             tokens=tokens,
-            fleet=Fleet(tools=tools, client=client, tokens=tokens, leases=leases, keys_of=keys_of),
+            fleet=Fleet(tools=tools, apps=apps, tokens=tokens, leases=leases),
             onboarding=Onboarding(
-                client=client,
+                apps=apps,
                 shops=store.shops,
                 cursors=store.cursors,
                 tokens=tokens,
-                keys_of=keys_of,
                 requests_per_second=settings.requests_per_second,
             ),
         )
 
 
-def app_keys(settings: Settings) -> Callable[[str], AppKeys]:
-    """Finds the key and secret of an app by its name in the settings."""
-
-    def keys_of(name: str) -> AppKeys:
-        app = settings.app(name)
-        return AppKeys(app_key=app.app_key, app_secret=app.app_secret.get_secret_value())
-
-    return keys_of
+def app_address(settings: Settings, name: str) -> AppAddress:
+    """The keys and hosts of the app of that name; raises SettingsError when they are not in the settings."""
+    app = settings.app(name)
+    keys = AppKeys(app_key=app.app_key, app_secret=app.app_secret.get_secret_value())
+    return AppAddress(keys, app.api_url, app.auth_url)
 
 
 def _open_vault(settings: Settings) -> Vault:

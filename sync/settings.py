@@ -32,11 +32,19 @@ class _Table(BaseModel):
 
 
 class App(_Table):
-    """One app of a partner portal."""
+    """One app of a partner portal. An address that is not given is the default app's."""
 
     app_key: str = ""
     app_secret: SecretStr = SecretStr("")
     service_id: str = ""
+    consent_url: str = ""
+    api_url: str = ""
+    auth_url: str = ""
+
+    @field_validator("consent_url", "api_url", "auth_url")
+    @classmethod
+    def _guard_url(cls, value: str) -> str:
+        return _guard_address(value) if value else value
 
 
 class Intervals(_Table):
@@ -53,11 +61,17 @@ class Intervals(_Table):
 
 
 class Web(_Table):
-    """Where the daemon's web server listens."""
+    """Where the daemon's web server listens, and under which address others reach it."""
 
     host: str
     port: Annotated[int, Field(ge=0, le=65535)]
+    public_url: str = ""
     token: SecretStr | None = None
+
+    @field_validator("public_url")
+    @classmethod
+    def _guard_url(cls, value: str) -> str:
+        return _guard_address(value) if value else value
 
 
 class Settings(BaseSettings):
@@ -76,6 +90,7 @@ class Settings(BaseSettings):
     app_key: str
     app_secret: SecretStr = SecretStr("")
     service_id: str
+    consent_url: str
     encryption_key: SecretStr | None = None
     api_url: str
     auth_url: str
@@ -85,6 +100,7 @@ class Settings(BaseSettings):
     parallel_shops: Annotated[int, Field(ge=1, le=10_000)]
     settle_s: Seconds
     lookback_s: Seconds
+    reread_open_orders_s: Annotated[int, Field(ge=0, le=30 * 86400)]
     history_since: date
     database_pool_size: Annotated[int, Field(ge=2, le=200)]
     log_level: Literal["debug", "info", "warning", "error"]
@@ -109,16 +125,10 @@ class Settings(BaseSettings):
     def _lower(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
 
-    @field_validator("api_url", "auth_url")
+    @field_validator("api_url", "auth_url", "consent_url")
     @classmethod
     def _guard_url(cls, value: str) -> str:
-        parts = urlsplit(value)
-        is_web = parts.scheme in ("http", "https") and parts.port != 0
-        if not is_web or not parts.hostname or parts.query or parts.fragment:
-            raise ValueError("must be an address such as https://open-api.tiktokglobalshop.com")
-        if parts.scheme == "http" and not is_loopback(parts.hostname):
-            raise ValueError("must start with https:// (plain http is accepted on loopback addresses only)")
-        return value.rstrip("/")
+        return _guard_address(value)
 
     @field_validator("database_url", "encryption_key")
     @classmethod
@@ -157,7 +167,23 @@ class Settings(BaseSettings):
         missing = " and ".join(prefix + name for name, value in values.items() if not value)
         if missing:
             raise SettingsError(f"{missing} must be set: see Partner Center > App & Service > your app")
-        return app
+        hosts = ("consent_url", "api_url", "auth_url")
+        return app.model_copy(update={host: getattr(app, host) or getattr(self, host) for host in hosts})
+
+    @property
+    def app_names(self) -> tuple[str, ...]:
+        """The apps of the settings, the default one first if it is among them."""
+        return (*((DEFAULT_APP,) if self.app_key or not self.apps else ()), *sorted(self.apps))
+
+
+def _guard_address(value: str) -> str:
+    parts = urlsplit(value)
+    is_web = parts.scheme in ("http", "https") and parts.port != 0
+    if not is_web or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("must be an address such as https://open-api.tiktokglobalshop.com")
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
+        raise ValueError("must start with https:// (plain http is accepted on loopback addresses only)")
+    return value.rstrip("/")
 
 
 def is_loopback(host: str) -> bool:

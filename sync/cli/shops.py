@@ -15,7 +15,7 @@ from sync.errors import NeedsReauthError, SettingsError
 from sync.model import AuthorizedShop
 from sync.settings import DEFAULT_APP, Settings
 from sync.store.shops import ShopRow
-from sync.tiktok.oauth import CONSENT_HOSTS, consent_url
+from sync.tiktok.oauth import consent_url
 
 app = typer.Typer(
     help="Connect sellers, list their shops, pause, resume, disconnect.",
@@ -159,6 +159,5 @@ def _print_consent(settings: Settings, app_name: str) -> None:
         )
     state = secrets.token_urlsafe(32)
     typer.echo("Open this as the seller, allow the access, and copy `code` from the address you end up at:")
-    for portal, host in CONSENT_HOSTS.items():
-        typer.echo(f"  {portal + ':':8}{consent_url(app_settings.service_id, state, host=host)}")
+    typer.echo(f"  {consent_url(app_settings.service_id, state, host=app_settings.consent_url)}")
     typer.echo("Then, within 30 minutes:  shopsync shops connect --code CODE")

@@ -19,7 +19,7 @@ from sync.engine.fleet import new_report
 from sync.engine.requests import RunReport, SyncRequest
 from sync.errors import IncompleteError, SettingsError
 from sync.jobs.local import LocalJobs
-from sync.settings import DEFAULT_APP, Settings
+from sync.settings import Settings
 from sync.streams.registry import STREAMS, select_streams
 from sync.web.server import WebServer
 
@@ -93,9 +93,7 @@ def run_(
 
 
 def _require_an_app(settings: Settings) -> None:
-    if settings.app_key or not settings.apps:
-        settings.app(DEFAULT_APP)
-    for name in settings.apps:
+    for name in settings.app_names:
         settings.app(name)
 
 

@@ -14,7 +14,8 @@ from sync.errors import NeedsReauthError, RequestError, TokenError
 from sync.model import Page, Shop
 from sync.store.leases import Lease
 from sync.streams.base import Body, Stream
-from sync.tiktok.client import Access, Answer, AppKeys, Call, Client
+from sync.tiktok.apps import ConnectedApp
+from sync.tiktok.client import Access, Answer, Call
 from sync.tiktok.envelope import read_page
 from sync.tiktok.limiter import Pacer
 from sync.tiktok.turn import PLAIN, Priority
@@ -30,18 +31,17 @@ class ShopApi:
     """Asks for pages of one shop while its lease is held."""
 
     def __init__(
-        self, shop: Shop, *, client: Client, keys: AppKeys, tokens: TokenSource, pacer: Pacer, lease: Lease
+        self, shop: Shop, *, app: ConnectedApp, tokens: TokenSource, pacer: Pacer, lease: Lease
     ) -> None:
         self._shop = shop
-        self._client = client
-        self._keys = keys
+        self._app = app
         self._tokens = tokens
         self.pacer = pacer
         self._lease = lease
 
     @property
     def clock(self) -> ApiClock:
-        return self._client.clock
+        return self._app.client.clock
 
     async def learn_clock(self) -> None:
         """TikTok's clock is known: nothing is planned by a local clock that may be wrong."""
@@ -97,12 +97,12 @@ class ShopApi:
         self, call: Call, access_token: str, needs_cipher: bool, priority: Priority
     ) -> Answer:
         access = Access(
-            keys=self._keys,
+            keys=self._app.keys,
             token=access_token,
             cipher=self._shop.cipher if needs_cipher else None,
             shop_id=self._shop.shop_id,
         )
-        return await self._client.send(
+        return await self._app.client.send(
             call, access, pacer=self.pacer, guard=self._lease.check, priority=priority
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import structlog
 
@@ -15,7 +15,7 @@ from sync.engine.tokens import TokenSource
 from sync.errors import AppError, DatabaseGoneError, SettingsError, SyncError
 from sync.model import Shop
 from sync.store.leases import Lease, LeaseKeeper
-from sync.tiktok.client import AppKeys, Client
+from sync.tiktok.apps import Apps
 from sync.tiktok.limiter import Pacer
 
 log = structlog.get_logger(__name__)
@@ -34,16 +34,14 @@ class Fleet:
         self,
         *,
         tools: Tools,
-        client: Client,
+        apps: Apps,
         tokens: TokenSource,
         leases: LeaseKeeper,
-        keys_of: Callable[[str], AppKeys],
     ) -> None:
         self._tools = tools
-        self._client = client
+        self._apps = apps
         self._tokens = tokens
         self._leases = leases
-        self._keys_of = keys_of
         # What a pacer has learnt outlasts a run. Last used last.
         self._pacers: OrderedDict[str, Pacer] = OrderedDict()
         self._running: dict[str, ShopSync] = {}
@@ -96,7 +94,7 @@ class Fleet:
             report.outcome = "failed" if shop is None else "stopped"
             return
         try:
-            keys = self._keys_of(shop.app)
+            app = self._apps.get(shop.app)
         except SettingsError as error:
             await self._postpone(request, report, error)
             return
@@ -107,7 +105,7 @@ class Fleet:
         pacer = self._pacer_for(lease)
         if lease.taken_over:
             pacer.pause(_AFTER_TAKEOVER_S)
-        api = ShopApi(shop, client=self._client, keys=keys, tokens=self._tokens, pacer=pacer, lease=lease)
+        api = ShopApi(shop, app=app, tokens=self._tokens, pacer=pacer, lease=lease)
         sync = ShopSync(shop, request, tools=self._tools, api=api, lease=lease, report=report)
         self._running[shop.shop_id] = sync
         if self._stopping.is_set():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import structlog
 
 from sync.engine.tokens import TokenSource
@@ -12,7 +10,7 @@ from sync.model import AuthorizedShop
 from sync.store.cursors import Cursors
 from sync.store.shops import Shops
 from sync.streams.registry import STREAMS
-from sync.tiktok.client import AppKeys, Client
+from sync.tiktok.apps import Apps
 from sync.tiktok.limiter import Pacer
 from sync.tiktok.oauth import exchange_code, list_shops
 
@@ -25,18 +23,16 @@ class Onboarding:
     def __init__(
         self,
         *,
-        client: Client,
+        apps: Apps,
         shops: Shops,
         cursors: Cursors,
         tokens: TokenSource,
-        keys_of: Callable[[str], AppKeys],
         requests_per_second: float,
     ) -> None:
-        self._client = client
+        self._apps = apps
         self._shops = shops
         self._cursors = cursors
         self._tokens = tokens
-        self._keys_of = keys_of
         self._pacer = Pacer(requests_per_second)
 
     async def connect(self, code: str, *, app: str) -> list[AuthorizedShop]:
@@ -44,15 +40,15 @@ class Onboarding:
 
         Raises NeedsReauthError when the code is used up or the consent reaches no shop.
         """
-        keys = self._keys_of(app)
-        tokens = await exchange_code(self._client, keys, code)
-        shops = await list_shops(self._client, keys, tokens.access_token, pacer=self._pacer)
+        portal = self._apps.get(app)
+        tokens = await exchange_code(portal.client, portal.keys, code)
+        shops = await list_shops(portal.client, portal.keys, tokens.access_token, pacer=self._pacer)
         if not shops:
             raise NeedsReauthError(
                 f"the consent of {tokens.seller_name or 'this seller'} reaches no shop: "
                 "the seller must consent with the account that owns the shop"
             )
-        await self._shops.connect(app, tokens, shops, fetched_at=self._client.clock.now())
+        await self._shops.connect(app, tokens, shops, fetched_at=portal.client.clock.now())
         for shop in shops:
             await self._cursors.ensure(shop.shop_id, list(STREAMS))
             await self._cursors.make_due(shop.shop_id)

@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable
 from datetime import datetime
 
 import structlog
 
 from sync import metrics
-from sync.clock import ApiClock
 from sync.errors import NeedsReauthError, RequestError
 from sync.model import Tokens
 from sync.store.shops import Credential, Shops
-from sync.tiktok.client import AppKeys, Client
+from sync.tiktok.apps import Apps
 from sync.tiktok.oauth import refresh_tokens
 
 log = structlog.get_logger(__name__)
@@ -29,13 +27,9 @@ _LAST_BEGIN_S = 1.0
 class TokenSource:
     """Hands out the tokens of every seller."""
 
-    def __init__(
-        self, shops: Shops, client: Client, *, keys_of: Callable[[str], AppKeys], clock: ApiClock
-    ) -> None:
+    def __init__(self, shops: Shops, apps: Apps) -> None:
         self._shops = shops
-        self._client = client
-        self._keys_of = keys_of
-        self._clock = clock
+        self._apps = apps
         self._known: dict[int, Credential] = {}
         self._refreshing: dict[int, asyncio.Task[Credential]] = {}
         self._quiet_until: dict[int, float] = {}
@@ -53,7 +47,7 @@ class TokenSource:
             # Not remembered: a new consent may come by way of another process.
             raise NeedsReauthError(credential.needs_reauth)
         self._known[credential_id] = credential
-        now = self._clock.now()
+        now = self._apps.get(credential.app).client.clock.now()
         is_quiet = time.monotonic() < self._quiet_until.get(credential_id, 0.0)
         if now >= _half_life(credential) and (now >= credential.access_expires_at or not is_quiet):
             try:
@@ -108,14 +102,14 @@ class TokenSource:
         if time.monotonic() > self._may_begin_until:
             # It waited for its turn, and would be cut short with the new pair on its way.
             raise RequestError("the tokens are not refreshed any more: this process is ending")
-        keys = self._keys_of(credential.app)
+        app = self._apps.get(credential.app)
         try:
-            tokens = await refresh_tokens(self._client, keys, credential.refresh_token)
+            tokens = await refresh_tokens(app.client, app.keys, credential.refresh_token)
         except NeedsReauthError:
             if credential.previous_refresh_token is None:
                 raise
             # The newest may never have taken effect at TikTok.
-            tokens = await refresh_tokens(self._client, keys, credential.previous_refresh_token)
+            tokens = await refresh_tokens(app.client, app.keys, credential.previous_refresh_token)
         metrics.REFRESHES.labels("ok").inc()
         log.info("token_refreshed", credential_id=credential.credential_id)
         return tokens

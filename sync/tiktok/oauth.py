@@ -12,11 +12,6 @@ from sync.model import AuthorizedShop, Tokens
 from sync.tiktok.client import Access, AppKeys, Call, Client
 from sync.tiktok.limiter import Pacer
 
-CONSENT_HOSTS = {
-    "global": "https://services.tiktokshop.com/open/authorize",
-    "us": "https://services.us.tiktokshop.com/open/authorize",
-}
-
 
 class _TokenBody(msgspec.Struct):
     access_token: str

@@ -188,11 +188,9 @@ async def test_the_table_s_key_begins_with_the_shop_and_its_types_are_those_of_t
 @every_stream
 async def test_the_stream_s_request_is_one_that_the_api_accepts(stream: Stream, bench: Bench) -> None:
     shop = (await bench.app.store.shops.list())[0].shop
-    keys = make_keys(bench)
     api = ShopApi(
         shop,
-        client=bench.app.client,
-        keys=keys,
+        app=bench.app.apps.get(shop.app),
         tokens=bench.app.tokens,
         pacer=Pacer(1000),
         lease=bench.lease,
@@ -213,12 +211,6 @@ async def test_the_stream_s_request_is_one_that_the_api_accepts(stream: Stream, 
     assert all(record.key for record in records)
     assert stream.scope in shop.granted_scopes
     assert not bench.simulator.simulation.meter.codes
-
-
-def make_keys(bench: Bench) -> Any:
-    from sync.app import app_keys
-
-    return app_keys(bench.app.settings)("default")
 
 
 @every_stream

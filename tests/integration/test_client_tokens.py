@@ -12,7 +12,7 @@ from aiohttp import web
 from sync.clock import ApiClock
 from sync.errors import AppError, NeedsReauthError, RequestError, SyncError
 from sync.tiktok.client import AppKeys, Client
-from sync.tiktok.oauth import CONSENT_HOSTS, consent_url, exchange_code, refresh_tokens
+from sync.tiktok.oauth import consent_url, exchange_code, refresh_tokens
 
 KEYS = AppKeys(app_key="key1", app_secret="canary-secret")
 GOOD = {
@@ -28,9 +28,8 @@ GOOD = {
 }
 
 
-@pytest.mark.parametrize("host", CONSENT_HOSTS.values())
-def test_a_consent_link_carries_the_service_and_the_state_whole(host: str) -> None:
-    parts = urlsplit(consent_url("74&1", "a b/+=&ü", host=host))
+def test_a_consent_link_carries_the_service_and_the_state_whole() -> None:
+    parts = urlsplit(consent_url("74&1", "a b/+=&ü", host="https://services.example/open/authorize"))
     assert parts.scheme == "https"
     assert parse_qs(parts.query, strict_parsing=True) == {"service_id": ["74&1"], "state": ["a b/+=&ü"]}
 

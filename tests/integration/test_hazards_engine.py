@@ -89,7 +89,9 @@ async def test_a_first_date_header_an_hour_ahead_loses_nothing(
     async with open_app(settings) as app:
         # What the Date of the very first answer does when it is wrong; no later one agrees with it.
         sent = time.monotonic()
-        app.client.clock.learn(datetime.now(UTC) + timedelta(hours=1), sent=sent, received=sent)
+        app.apps.get("default").client.clock.learn(
+            datetime.now(UTC) + timedelta(hours=1), sent=sent, received=sent
+        )
         await sync_all(app)
         ahead = "SELECT count(*) FROM sync.cursors WHERE upper(covered) > now() + interval '3 seconds'"
         assert await connection.fetchval(ahead) == 0
