@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,22 @@ from sync.store.migrations import migrate_database
 from sync.store.pool import Database
 from sync.store.sink import Sink
 from tests.integration.store_probe import hold
+from tests.secrecy import secrets_in
 from tests.support import execute, with_database
 
 pytest.register_assert_rewrite("tests.acceptance.processes")
 
 StartSimulator = Callable[..., Awaitable[RunningSimulator]]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test fails when a secret stands in anything that was printed or logged while it ran."""
+    report = yield
+    if report.passed and (told := secrets_in("".join(text for _, text in report.sections))):
+        report.outcome = "failed"
+        report.longrepr = f"printed or logged: {', '.join(secret[:8] + '...' for secret in told)}"
+    return report
 
 
 @pytest.fixture(scope="session")
