@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from sync.simulator.identifiers import Identifiers
@@ -27,14 +27,32 @@ class Session:
     expires_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What an authorization code stands for until ``expires_at``; None is no limit, all that there is."""
+
+    expires_at: float | None = None
+    scopes: frozenset[str] | None = None
+    shop_ids: frozenset[str] | None = None
+
+
 @dataclass(slots=True)
 class Consent:
-    """One seller's present consent; ``is_given`` turns False when it is withdrawn."""
+    """One seller's present consent; ``is_given`` turns False when it is withdrawn.
+
+    ``is_begun`` turns True with the first exchanged code; ``shop_ids`` None are all of the seller's shops.
+    """
 
     seller: Seller
     is_given: bool = True
+    is_begun: bool = False
     scopes: frozenset[str] = frozenset(SCOPES)
-    codes: dict[str, float | None] = field(default_factory=dict)
+    shop_ids: frozenset[str] | None = None
+    codes: dict[str, Grant] = field(default_factory=dict)
+
+    def covers(self, shop_id: str) -> bool:
+        """Whether the seller let the app have this one of the shops."""
+        return self.shop_ids is None or shop_id in self.shop_ids
 
 
 @dataclass(slots=True)
@@ -59,29 +77,38 @@ class Accounts:
         self._pairs: dict[str, _Pair] = {}
         for consent in self.consents.values():
             # These codes have no clock: a script started hours later may still use them.
-            consent.codes = {self._ids.opaque("ROW_", 33): None for _ in range(_CODES_AT_START)}
+            consent.codes = {self._ids.opaque("ROW_", 33): Grant() for _ in range(_CODES_AT_START)}
 
-    def issue_code(self, seller: str) -> str:
+    def issue_code(
+        self, seller: str, *, scopes: Iterable[str] | None = None, shop_ids: Iterable[str] | None = None
+    ) -> str:
         """A fresh single-use code of the seller with this open_id or name, good for half an hour.
 
-        Raises KeyError when there is no such seller.
+        ``scopes`` and ``shop_ids`` limit what it grants. Raises KeyError when there is no such seller.
         """
         for consent in self.consents.values():
             if seller in (consent.seller.open_id, consent.seller.name):
                 code = self._ids.opaque("ROW_", 33)
-                consent.codes[code] = self._now() + self._options().auth_code_life_s
+                consent.codes[code] = Grant(
+                    self._now() + self._options().auth_code_life_s,
+                    None if scopes is None else frozenset(scopes),
+                    None if shop_ids is None else frozenset(shop_ids),
+                )
                 return code
         raise KeyError(seller)
 
     def exchange(self, code: str) -> dict[str, object]:
-        """A first token pair for an unused code; the seller's consent stands (again)."""
+        """A first token pair for an unused code; the seller's consent stands (again), as the code grants."""
         for consent in self.consents.values():
             if code in consent.codes:
-                expires_at = consent.codes.pop(code)
-                if expires_at is not None and expires_at < self._now():
+                grant = consent.codes.pop(code)
+                if grant.expires_at is not None and grant.expires_at < self._now():
                     break
-                consent.is_given = True
-                return self._issue(consent, consent.scopes)
+                consent.is_given = consent.is_begun = True
+                consent.shop_ids = grant.shop_ids
+                return self._issue(
+                    consent, consent.scopes if grant.scopes is None else consent.scopes & grant.scopes
+                )
         raise RefusedError(36004004, "invalid auth code")
 
     def refresh(self, refresh_token: str) -> dict[str, object]:

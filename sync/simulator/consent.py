@@ -1,52 +1,50 @@
-"""The seller's side of an authorization: the consent page, the redirect, and the token calls."""
+"""The seller's side of an authorization: who answers, what is allowed, and the way back to the app."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from html import escape
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlencode
 
-import msgspec
-
-from sync.simulator.replies import RefusedError, Reply, frame, refuse
+from sync.simulator.consent_pages import ask_seller, choose_seller, no_shop_chosen, no_such_service
+from sync.simulator.replies import Reply
 from sync.simulator.simulation import Simulation
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Authorize app (simulator)</title>
-<style>body{{font:16px system-ui;max-width:36rem;margin:4rem auto;line-height:1.5}}
-li{{margin:.8rem 0}}a{{margin-right:1rem}}</style></head>
-<body>{content}</body></html>
-"""
 
 
 def show_consent(query: Mapping[str, str], simulation: Simulation) -> Reply:
-    """The page where a seller allows or refuses the app; any other service id does not exist."""
+    """The page where a seller is chosen, and then the one where the app is allowed or refused.
+
+    Any other service id does not exist.
+    """
+    consents = simulation.accounts.consents
     if query.get("service_id") != simulation.options.service_id:
-        return _page("<h1>This service does not exist</h1>")
-    items = []
-    for consent in simulation.accounts.consents.values():
-        seller = consent.seller
-        shops = ", ".join(escape(shop.name) for shop in simulation.world.shops_of(seller.open_id))
-        links = " ".join(
-            _link(query, seller.open_id, allow=allow, label=label)
-            for allow, label in (("1", "Allow"), ("0", "Refuse"))
-        )
-        items.append(f"<li><b>{escape(seller.name)}</b> ({escape(seller.region)}): {shops}<br>{links}</li>")
-    return _page(
-        "<h1>Allow this app to read your shop?</h1><p>Simulated TikTok Shop: choose who answers.</p>"
-        f"<ul>{''.join(items)}</ul>"
-    )
+        return _page(no_such_service())
+    asked = {name: query[name] for name in ("service_id", "state", "seller") if name in query}
+    consent = consents.get(query.get("seller", ""))
+    if consent is None:
+        asked.pop("seller", None)
+        return _page(choose_seller(asked, consents, world=simulation.world))
+    shops = simulation.world.shops_of(consent.seller.open_id)
+    return _page(ask_seller(asked, consent, shops=shops))
 
 
-def decide(query: Mapping[str, str], simulation: Simulation) -> Reply:
-    """The redirect to the app's own URL, with a code or the refusal; a state is sent back."""
+def decide(query: Mapping[str, str], simulation: Simulation, *, shop_ids: Sequence[str] = ()) -> Reply:
+    """The redirect to the app's own URL, with a code or the refusal; a state is sent back.
+
+    ``shop_ids`` are the chosen shops; none chosen are all, unless the page let the seller choose.
+    """
     consent = simulation.accounts.consents.get(query.get("seller", ""))
     if query.get("service_id") != simulation.options.service_id or consent is None:
-        return _page("<h1>This service does not exist</h1>")
+        return _page(no_such_service())
     if query.get("allow") == "1":
+        if query.get("chosen") and not shop_ids:
+            return _page(no_shop_chosen())
+        own = [shop.shop_id for shop in simulation.world.shops_of(consent.seller.open_id)]
+        is_all = not shop_ids or set(shop_ids) >= set(own)
         answer = {
             "app_key": simulation.options.app_key,
-            "code": simulation.accounts.issue_code(consent.seller.open_id),
+            "code": simulation.accounts.issue_code(
+                consent.seller.open_id, shop_ids=None if is_all else shop_ids
+            ),
             "locale": "en",
             "shop_region": consent.seller.region,
         }
@@ -60,35 +58,5 @@ def decide(query: Mapping[str, str], simulation: Simulation) -> Reply:
     return Reply(b"", 302, {"Location": location}, "text/html")
 
 
-def answer_token_call(
-    kind: str, query: Mapping[str, str], *, simulation: Simulation, request_id: str
-) -> Reply:
-    """The envelope of token/get or token/refresh; every failure comes with status 200.
-
-    An unknown app or a wrong secret is 98001006, a missing parameter or another grant type 98001004.
-    """
-    options, accounts = simulation.options, simulation.accounts
-    try:
-        if query.get("app_key") != options.app_key or query.get("app_secret") != options.app_secret:
-            raise RefusedError(98001006, "app_key or app_secret is invalid", status=200)
-        name, grant = (
-            ("auth_code", "authorized_code") if kind == "get" else ("refresh_token", "refresh_token")
-        )
-        if query.get("grant_type") != grant or not query.get(name):
-            raise RefusedError(98001004, f"invalid param: {name} or grant_type", status=200)
-        data = accounts.exchange(query[name]) if kind == "get" else accounts.refresh(query[name])
-    except RefusedError as refused:
-        simulation.meter.codes[refused.code] += 1
-        return refuse(refused, request_id)
-    before, after = frame(request_id)
-    return Reply(before + msgspec.json.encode(data) + after)
-
-
-def _link(query: Mapping[str, str], open_id: str, *, allow: str, label: str) -> str:
-    state = query.get("state", "")
-    asked = {"service_id": query["service_id"], "state": state, "seller": open_id, "allow": allow}
-    return f'<a href="/open/authorize/decision?{escape(urlencode(asked))}">{label}</a>'
-
-
-def _page(content: str) -> Reply:
-    return Reply(_PAGE.format(content=content).encode(), content_type="text/html")
+def _page(content: bytes) -> Reply:
+    return Reply(content, content_type="text/html")

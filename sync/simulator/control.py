@@ -10,11 +10,14 @@ import msgspec
 from aiohttp import web
 
 from sync.simulator.fault_registry import FAULTS
+from sync.simulator.notices import Notice, consent_ends, consent_withdrawn
+from sync.simulator.notifier import Counts
 from sync.simulator.product_calls import encode_inventory
 from sync.simulator.shops import Shop
 from sync.simulator.simulation import Simulation
 
 _CHUNK_ROWS = 400
+_DAY_S = 86_400
 Handler = Callable[[dict[str, str], dict[str, Any]], Awaitable[object] | object]
 
 
@@ -35,6 +38,7 @@ class Control:
             ("GET", "faults"): lambda query, body: self._list_faults(),
             ("POST", "faults"): lambda query, body: simulation.faults.add(body).summary(),
             ("DELETE", "faults"): self._remove_faults,
+            ("POST", "notify"): self._notify,
             ("POST", "authorize"): self._authorize,
             ("POST", "tokens/expire"): lambda query, body: {
                 "expired": simulation.accounts.expire_access_tokens()
@@ -89,10 +93,12 @@ class Control:
     def _stats(self) -> dict[str, Any]:
         simulation = self._simulation
         mutations = {"per_second": simulation.mutator.per_second, "done": dict(simulation.mutations.counts)}
-        return simulation.meter.summary() | {"mutations": mutations}
+        notifications = simulation.notifier.summary()
+        return simulation.meter.summary() | {"mutations": mutations, "notifications": notifications}
 
     def _reset_stats(self, query: dict[str, str], body: dict[str, Any]) -> dict[str, Any]:
         self._simulation.meter.reset()
+        self._simulation.notifier.counts = Counts()
         return {"reset": True}
 
     async def _mutate(self, query: dict[str, str], body: dict[str, Any]) -> dict[str, Any]:
@@ -103,9 +109,35 @@ class Control:
             if not isinstance(per_second, (int, float)) or per_second < 0:
                 raise _WrongError("per_second must be a number from 0 on")
             await self._simulation.mutator.set_rate(float(per_second))
+        if "kind" in body:
+            return self._mutate_as_named(body)
         for _ in range(count):
             self._simulation.mutations.mutate()
         return {"done": count, "per_second": self._simulation.mutator.per_second}
+
+    def _mutate_as_named(self, body: dict[str, Any]) -> dict[str, Any]:
+        """``count`` changes of one kind, 1 if not said, in the shop or in the first one."""
+        simulation = self._simulation
+        shop = simulation.world.shops[str(body.get("shop_id") or next(iter(simulation.world.shops)))]
+        made = (simulation.mutations.make(str(body["kind"]), shop) for _ in range(body.get("count", 1)))
+        ids = [one for one in made if one]
+        return {"done": len(ids), "shop_id": shop.shop_id, "ids": ids}
+
+    def _notify(self, query: dict[str, str], body: dict[str, Any]) -> dict[str, Any]:
+        """One notification as asked, even one about an unknown shop, or of a type that there is not."""
+        kind, shop_id = body.get("type"), str(body.get("shop_id", ""))
+        told, timestamp = body.get("data"), body.get("timestamp")
+        if not isinstance(kind, int) or isinstance(kind, bool):
+            raise _WrongError("type must be the number of a topic")
+        if told is None and kind == 6:
+            told = consent_withdrawn(shop_id).data
+        if told is None and kind == 7:
+            now = self._simulation.clock()
+            told = consent_ends(shop_id, ends_at=int(now) + 30 * _DAY_S, now=now).data
+        if not isinstance(told, dict) or not isinstance(timestamp, int | None):
+            raise _WrongError("data must be a JSON object, and timestamp unix seconds")
+        sent = self._simulation.notifier.send(shop_id, Notice(kind, told), timestamp=timestamp)
+        return {"tts_notification_id": sent}
 
     def _list_faults(self) -> dict[str, Any]:
         known = [
@@ -119,7 +151,16 @@ class Control:
         return {"removed": self._simulation.faults.remove(None if which is None else str(which))}
 
     def _authorize(self, query: dict[str, str], body: dict[str, Any]) -> dict[str, Any]:
-        return {"code": self._simulation.accounts.issue_code(str(body.get("seller")))}
+        limits = {name: body.get(name) for name in ("scopes", "shops")}
+        for name, limit in limits.items():
+            if limit is not None and not _is_texts(limit):
+                raise _WrongError(f"{name} must be a list of texts")
+        accounts = self._simulation.accounts
+        return {
+            "code": accounts.issue_code(
+                str(body.get("seller")), scopes=limits["scopes"], shop_ids=limits["shops"]
+            )
+        }
 
     def _change_settings(self, query: dict[str, str], body: dict[str, Any]) -> object:
         self._simulation.options = self._simulation.options.changed(body)
@@ -128,10 +169,10 @@ class Control:
     def _change_seller(self, open_id: str, verb: str, *, body: dict[str, Any]) -> dict[str, Any]:
         consent = self._simulation.accounts.consents[open_id]
         if verb == "revoke":
-            self._simulation.accounts.revoke(open_id)
+            self._simulation.revoke(open_id)
         else:
             granted = body.get("granted")
-            if not isinstance(granted, list) or not all(isinstance(one, str) for one in granted):
+            if not isinstance(granted, list) or not _is_texts(granted):
                 raise _WrongError("granted must be a list of scopes")
             consent.scopes = frozenset(granted)
         return {"open_id": open_id, "is_given": consent.is_given, "scopes": sorted(consent.scopes)}
@@ -181,6 +222,10 @@ async def _join(bodies: Iterable[bytes]) -> AsyncIterator[bytes]:
         yield lead + b",".join(part)
         lead = b","
     yield (b"" if lead == b"," else lead) + b"]}"
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
 def _count_shop(shop: Shop) -> dict[str, Any]:

@@ -77,6 +77,19 @@ async def reset_mid_body(
     return response
 
 
+@wire_fault(share=0.0)
+async def token_cut(
+    request: web.BaseRequest, reply: Reply, *, params: Params, send: Send
+) -> web.StreamResponse:
+    """A refresh takes effect, and its answer is cut off after this share; 0 cuts before the head."""
+    if float(params["share"]) > 0:
+        return await reset_mid_body(request, reply, params=params, send=send)
+    response = _open(reply)
+    if request.transport is not None:
+        request.transport.abort()
+    return response
+
+
 @wire_fault(mib=50)
 async def huge_body(
     request: web.BaseRequest, reply: Reply, *, params: Params, send: Send

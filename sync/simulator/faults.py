@@ -25,6 +25,7 @@ from sync.simulator.replies import Reply
 from sync.simulator.searches import Page
 
 TOKEN_PREFIX = "/api/v2/token/"
+REFRESH_PATH = f"{TOKEN_PREFIX}refresh"
 _SELECTORS = ("path", "shop_id", "every", "probability", "times", "after")
 _REGISTRATIONS = (fault_answers, fault_pages, fault_wires)
 
@@ -46,7 +47,12 @@ class Rule:
     struck: int = 0
 
     def fits(self, call: Call) -> bool:
-        """Whether the request is one that this rule speaks of; the token calls only when named by path."""
+        """Whether the request is one that this rule speaks of; the token calls only when named by path.
+
+        ``token_cut`` is for refreshes and nothing else.
+        """
+        if self.fault.name == "token_cut":
+            return call.path == REFRESH_PATH
         if self.path is None and call.path.startswith(TOKEN_PREFIX):
             return False
         if self.path is not None and self.path not in call.path:

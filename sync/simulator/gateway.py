@@ -15,6 +15,7 @@ from sync.simulator.replies import RefusedError, Reply, frame
 from sync.simulator.searches import Desk, Page
 from sync.simulator.shop_calls import list_active_shops, list_authorized_shops
 from sync.simulator.simulation import Simulation
+from sync.simulator.webhook_calls import delete_webhook, list_webhooks, update_webhook
 from sync.tiktok.signing import sign_request
 
 _OLDEST_S, _AHEAD_S = 300, 30
@@ -50,36 +51,44 @@ ENDPOINTS = (
     Endpoint("GET", "/product/202309/products/*", "seller.product.basic", get_product),
     Endpoint("POST", "/product/202309/inventory/search", "seller.product.basic", search_inventory),
     Endpoint("GET", "/logistics/202309/warehouses", "seller.logistics", list_warehouses),
+    Endpoint("PUT", "/event/202309/webhooks", "seller.authorization.info", update_webhook),
+    Endpoint("GET", "/event/202309/webhooks", "seller.authorization.info", list_webhooks),
+    Endpoint("DELETE", "/event/202309/webhooks", "seller.authorization.info", delete_webhook),
 )
-_BY_PATH = {endpoint.path: endpoint for endpoint in ENDPOINTS}
+_BY_PATH: dict[str, dict[str, Endpoint]] = {}
+for _one in ENDPOINTS:
+    _BY_PATH.setdefault(_one.path, {})[_one.method] = _one
 _RESOURCES = {(found[1], found[3]) for endpoint in ENDPOINTS if (found := _PATH.match(endpoint.path))}
 
 
-def find_endpoint(path: str) -> tuple[Endpoint, str]:
-    """The endpoint of a path and the id in it.
+def find_endpoint(method: str, path: str) -> tuple[Endpoint, str]:
+    """The endpoint of a method and path, and the id in the path.
 
-    Raises RefusedError: 36009014 for a known resource in another version, 36009009 for any other path.
+    Raises RefusedError: 36009010 for a known path with another method, 36009014 for a known resource in
+    another version, 36009009 for any other path.
     """
-    endpoint = _BY_PATH.get(path)
-    if endpoint is not None and not path.endswith("*"):
-        return endpoint, ""
-    parent, _, last = path.rpartition("/")
-    endpoint = _BY_PATH.get(f"{parent}/*")
-    if endpoint is not None and last:
-        return endpoint, last
+    methods, path_id = _BY_PATH.get(path), ""
+    if methods is None or path.endswith("*"):
+        parent, _, path_id = path.rpartition("/")
+        methods = _BY_PATH.get(f"{parent}/*") if path_id else None
+    if methods is None:
+        raise RefusedError(36009014 if _is_other_version(path) else 36009009)
+    if method not in methods:
+        raise RefusedError(36009010)
+    return methods[method], path_id
+
+
+def _is_other_version(path: str) -> bool:
     found = _PATH.fullmatch(path)
-    if found and not path.endswith("/"):
-        parent = found[3].rpartition("/")[0]
-        if {(found[1], found[3]), (found[1], f"{parent}/")} & _RESOURCES:
-            raise RefusedError(36009014)
-    raise RefusedError(36009009)
+    if not found or path.endswith("/"):
+        return False
+    parent = found[3].rpartition("/")[0]
+    return bool({(found[1], found[3]), (found[1], f"{parent}/")} & _RESOURCES)
 
 
 def answer(call: Call, simulation: Simulation) -> Reply:
     """The reply to a request. Raises RefusedError at the first check that fails."""
-    endpoint, call.path_id = find_endpoint(call.path)
-    if call.method != endpoint.method:
-        raise RefusedError(36009010)
+    endpoint, call.path_id = find_endpoint(call.method, call.path)
     _check_app_and_time(call, simulation.options)
     _check_signature(call, simulation.options)
     _check_token(call, simulation, endpoint=endpoint)
@@ -89,7 +98,7 @@ def answer(call: Call, simulation: Simulation) -> Reply:
     simulation.faults.set_page_size(call)
     if call.shop is not None:
         simulation.settle(call.shop)
-    made = endpoint.handler(call, Desk(simulation.options, simulation.pager))
+    made = endpoint.handler(call, Desk(simulation.options, simulation.pager, simulation.webhooks))
     before, after = frame(call.request_id)
     if isinstance(made, bytes):
         return Reply(before + made + after)
@@ -139,7 +148,7 @@ def _check_token(call: Call, simulation: Simulation, *, endpoint: Endpoint) -> N
     if not call.token:
         raise RefusedError(36009004, "Missing credentials. The 'x-tts-access-token' header is required.")
     call.session = simulation.accounts.session_of(call.token)
-    call.sellers_shops = simulation.world.shops_of(call.session.seller.open_id)
+    call.sellers_shops = simulation.shops_of(call.session.seller.open_id)
     if endpoint.scope not in simulation.accounts.allowed(call.session):
         raise RefusedError(105005)
 
@@ -153,7 +162,7 @@ def _check_cipher(call: Call, simulation: Simulation, *, endpoint: Endpoint) -> 
         return
     if not cipher:
         raise RefusedError(106013)
-    if call.shop is None or call.shop.seller is not call.session.seller:
+    if call.shop is None or call.shop not in call.sellers_shops:
         code = simulation.options.unknown_cipher_code
         raise RefusedError(code, "Invalid 'shop_cipher'." if code == 36009004 else "")
     if not call.shop.is_active:

@@ -40,7 +40,7 @@ def cancel(order: Json, at: int, *, rng: random.Random) -> None:
     if user == "BUYER":
         order |= {"is_buyer_request_cancel": True, "request_cancel_time": at - 1}
     for line in order["line_items"]:
-        _write(line, {"cancel_reason": reason, "cancel_user": user, "package_status": "CANCELLED"})
+        write_line(line, {"cancel_reason": reason, "cancel_user": user, "package_status": "CANCELLED"})
     _enter(order, "CANCELLED", at=at)
 
 
@@ -70,10 +70,10 @@ def _enter(order: Json, status: str, *, at: int, line_status: str | None = None)
     order["status"] = status
     order["update_time"] = at
     for line in order["line_items"]:
-        _write(line, {"display_status": line_status or status})
+        write_line(line, {"display_status": line_status or status})
 
 
-def _write(line: Json, fields: Json) -> None:
+def write_line(line: Json, fields: Json) -> None:
     """The fields are set in the line and in the members of its bundle."""
     line |= fields
     for member in line.get("sub_item_info", ()):
@@ -108,7 +108,7 @@ def _ship(order: Json, at: int, *, shop: Shop, rng: random.Random) -> None:
         _pack(order, lines[:1], at=at, part=1)
         order["split_or_combine_tag"] = "SPLIT"
         _enter(order, "PARTIALLY_SHIPPING", at=at, line_status="AWAITING_SHIPMENT")
-        _write(lines[0], {"display_status": "AWAITING_COLLECTION"})
+        write_line(lines[0], {"display_status": "AWAITING_COLLECTION"})
         return
     rest = [line for line in lines if not line["package_id"]]
     _pack(order, rest, at=at, part=2)
@@ -130,7 +130,7 @@ def _pack(order: Json, lines: list[Json], *, at: int, part: int) -> None:
         "tracking_number": tracking,
     }
     for line in lines:
-        _write(line, fields)
+        write_line(line, fields)
 
 
 def _collect(order: Json, at: int, *, shop: Shop, rng: random.Random) -> None:
@@ -140,7 +140,7 @@ def _collect(order: Json, at: int, *, shop: Shop, rng: random.Random) -> None:
         "delivery_sla_time": at + 6 * _DAY_S,
     }
     for line in order["line_items"]:
-        _write(line, {"package_status": "FULFILLING"})
+        write_line(line, {"package_status": "FULFILLING"})
     _enter(order, "IN_TRANSIT", at=at)
 
 
@@ -149,7 +149,7 @@ def _deliver(order: Json, at: int, *, shop: Shop, rng: random.Random) -> None:
     if order["is_cod"]:
         order["paid_time"] = at
     for line in order["line_items"]:
-        _write(line, {"package_status": "COMPLETED"})
+        write_line(line, {"package_status": "COMPLETED"})
     _enter(order, "DELIVERED", at=at)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Seconds = Annotated[float, msgspec.Meta(ge=0)]
 _FIXED = frozenset({"app_key", "app_secret", "service_id", "seed"})
 
 
@@ -15,6 +17,12 @@ class SimulatorOptions:
     """Everything that can be chosen; all but the app's identity and the seed can be changed while it runs.
 
     ``limit_per_s`` 0 switches the limit off. ``retry_after_s`` None sends no Retry-After with a 429.
+    ``refresh_latency_s`` is how late a refresh is answered after its new pair took effect.
+    ``silent_edits`` is how many of about a hundred mutations change an order without moving its
+    update_time; ``silent_edits_notify`` whether they are told. ``notify_url`` is the app's own address
+    for notifications, "" for none; ``notify_loss`` and ``notify_duplicates`` are shares,
+    ``notify_disorder_s`` the longest random delay, ``notify_retry_scale`` 1.0 retries after 2 min,
+    30 min, 3 h and 12 h.
     """
 
     app_key: str = "6f5e4d3c2b1a0"
@@ -42,6 +50,16 @@ class SimulatorOptions:
     limited_status: Literal[200, 429] = 429
     revoked_code: Literal[36009004, 101000, 105002] = 36009004
     unknown_cipher_code: Literal[36009004, 101000] = 101000
+    unknown_detail_ids: Literal["leave_out", "refuse"] = "leave_out"
+    refresh_latency_s: float = 0.0
+    silent_edits: Annotated[int, msgspec.Meta(ge=0)] = 0
+    silent_edits_notify: bool = True
+    notify_url: str = ""
+    notify_loss: Share = 0.0
+    notify_duplicates: Share = 0.0
+    notify_disorder_s: Seconds = 0.0
+    notify_timeout_s: Seconds = 3.0
+    notify_retry_scale: Seconds = 1.0
 
     def changed(self, changes: dict[str, object]) -> SimulatorOptions:
         """These options with some values replaced.

@@ -9,7 +9,7 @@ import msgspec
 
 from sync.simulator.calls import Call, canonical
 from sync.simulator.products import encode_sorted
-from sync.simulator.replies import invalid
+from sync.simulator.replies import RefusedError, invalid
 from sync.simulator.rows import Row
 from sync.simulator.searches import Bounds, Desk, Filter, Page, select
 
@@ -106,7 +106,7 @@ def _condition(wanted: OrderFilter) -> Callable[[Row], bool] | None:
 
 
 def get_orders(call: Call, desk: Desk) -> Page:
-    """TikTok Shop 202507 Get Order Detail; ids that are not this shop's are left out."""
+    """TikTok Shop 202507 Get Order Detail; ids that are not this shop's are left out, or refuse the call."""
     ids = [part for part in call.query.get("ids", "").split(",") if part]
     if not ids:
         raise invalid("ids", "is required")
@@ -114,8 +114,11 @@ def get_orders(call: Call, desk: Desk) -> Page:
         raise invalid("ids", f"at most {_MOST_DETAIL_IDS}")
     if not all(part.isdecimal() for part in ids):
         raise invalid("ids", "must be order ids")
-    rows = (call.of_shop.orders.shown.get(int(part)) for part in dict.fromkeys(ids))
-    return Page("orders", [_detail(row.body, call.of_shop.market.region) for row in rows if row is not None])
+    found = [call.of_shop.orders.shown.get(int(part)) for part in dict.fromkeys(ids)]
+    rows = [row for row in found if row is not None]
+    if len(rows) < len(found) and desk.options.unknown_detail_ids == "refuse":
+        raise RefusedError(21008111, "The order does not belong to this seller.")
+    return Page("orders", [_detail(row.body, call.of_shop.market.region) for row in rows])
 
 
 def _detail(body: bytes, region: str) -> bytes:

@@ -14,6 +14,7 @@ from sync.simulator.options import SimulatorOptions
 from sync.simulator.paging import BadPageTokenError, Place, PlainTokens, SealedTokens, Selection, Snapshots
 from sync.simulator.replies import RefusedError, invalid
 from sync.simulator.rows import Key, Row, RowIndex, TimeField
+from sync.simulator.webhooks import Webhooks
 
 Bounds = tuple[int | None, int | None]
 _ANY: Bounds = (None, None)
@@ -203,7 +204,8 @@ class Pager:
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """What every endpoint is given besides the call: the options in force, and the pager."""
+    """What every endpoint is given besides the call: the options in force, the pager, the set addresses."""
 
     options: SimulatorOptions
     pager: Pager
+    webhooks: Webhooks

@@ -12,14 +12,15 @@ from email.utils import formatdate
 from aiohttp import web
 
 from sync.simulator.calls import Call
-from sync.simulator.consent import answer_token_call, decide, show_consent
+from sync.simulator.consent import decide, show_consent
 from sync.simulator.control import Control
 from sync.simulator.fault_registry import WIRES
-from sync.simulator.faults import TOKEN_PREFIX
+from sync.simulator.faults import REFRESH_PATH, TOKEN_PREFIX
 from sync.simulator.gateway import answer
 from sync.simulator.options import SimulatorOptions
 from sync.simulator.replies import RefusedError, Reply, refuse
 from sync.simulator.simulation import Simulation, make_simulation
+from sync.simulator.token_calls import answer_token_call
 from sync.simulator.world import World
 
 _SHUTDOWN_S = 1.0
@@ -72,11 +73,13 @@ class RunningSimulator:
         ]
 
     async def close(self) -> None:
-        """Nothing mutates any more and the port is free."""
+        """Nothing mutates any more, the port is free, and no notification is sent."""
         try:
             await self.simulation.mutator.set_rate(0)
         finally:
+            await self.simulation.notifier.close()
             await self._runner.cleanup()
+            await self.simulation.notifier.close()
 
 
 async def serve(
@@ -118,7 +121,9 @@ class _Front:
         if path == "/open/authorize":
             return await self._send(request, show_consent(query, self._simulation))
         if path == "/open/authorize/decision":
-            return await self._send(request, decide(query, self._simulation))
+            return await self._send(
+                request, decide(query, self._simulation, shop_ids=request.rel_url.query.getall("shop", []))
+            )
         return await self._call(request, path, query=query)
 
     async def _call(
@@ -141,6 +146,9 @@ class _Front:
         await self._delay()
         call.now = simulation.now()
         reply = simulation.faults.change_reply(call, self._answer(call, query))
+        if path == REFRESH_PATH and simulation.options.refresh_latency_s > 0:
+            # The new pair holds already: who hangs up now has lost it.
+            await asyncio.sleep(simulation.options.refresh_latency_s)
         rule = simulation.faults.wire(call)
         if rule is None:
             return await self._send(request, reply)
@@ -151,7 +159,7 @@ class _Front:
         simulation = self._simulation
         simulation.meter.requests += 1
         simulation.meter.token_gets += call.path == f"{TOKEN_PREFIX}get"
-        simulation.meter.token_refreshes += call.path == f"{TOKEN_PREFIX}refresh"
+        simulation.meter.token_refreshes += call.path == REFRESH_PATH
         key = call.shop.shop_id if call.shop else simulation.accounts.meter_key(call.token)
         if key is not None:
             arrivals = simulation.meter.of(key)

@@ -1,13 +1,19 @@
-"""Consent, authorization codes, and token pairs that rotate."""
+"""Authorization codes, and token pairs that rotate."""
 
 from __future__ import annotations
 
+import asyncio
+import json
 import time
-from urllib.parse import parse_qsl, urlsplit
 
+import aiohttp
 import pytest
 
-from tests.integration.simulator_probe import WAREHOUSES, probing
+from sync.simulator.options import SimulatorOptions
+from sync.simulator.replies import RefusedError
+from sync.simulator.simulation import make_simulation
+from sync.simulator.world import build_world
+from tests.integration.simulator_probe import SHOPS, WAREHOUSES, Probe, probing
 
 
 async def test_a_code_gives_a_token_pair_with_absolute_expiries() -> None:
@@ -125,38 +131,6 @@ async def test_a_scope_given_back_counts_only_after_a_fresh_consent() -> None:
         assert (await probe.call("GET", WAREHOUSES)).code == 0
 
 
-async def _answer_consent(allow: str, state: str) -> dict[str, str]:
-    async with probing(redirect_url="http://127.0.0.1:9/oauth/callback") as probe:
-        asked = {"service_id": probe.running.options.service_id, "state": state}
-        page = await probe.send("GET", "/open/authorize", query=asked)
-        assert probe.shop.seller.name.encode() in page.raw
-        decision = {**asked, "seller": probe.shop.seller.open_id, "allow": allow}
-        answer = await probe.send("GET", "/open/authorize/decision", query=decision)
-        assert answer.status == 302
-        target = urlsplit(answer.headers["Location"])
-        assert target.geturl().startswith("http://127.0.0.1:9/oauth/callback?")
-        sent = dict(parse_qsl(target.query))
-        if allow == "1":
-            assert (await probe.tokens("get", auth_code=sent["code"], grant_type="authorized_code")).code == 0
-        return sent
-
-
-async def test_the_consent_page_redirects_with_a_working_code_and_the_state() -> None:
-    sent = await _answer_consent("1", "a&b")
-    assert set(sent) == {"app_key", "code", "locale", "shop_region", "state"}
-    assert sent["state"] == "a&b"
-
-
-async def test_a_refusal_redirects_with_the_word_null() -> None:
-    assert await _answer_consent("0", "") == {"code": "null", "error": "auth_denied"}
-
-
-async def test_an_unknown_service_does_not_exist() -> None:
-    async with probing() as probe:
-        page = await probe.send("GET", "/open/authorize", query={"service_id": probe.running.options.app_key})
-        assert b"This service does not exist" in page.raw
-
-
 async def test_scripts_get_codes_by_name_or_id_and_from_the_truth() -> None:
     async with probing() as probe:
         seller = probe.shop.seller
@@ -171,3 +145,82 @@ async def test_scripts_get_codes_by_name_or_id_and_from_the_truth() -> None:
             assert (await probe.tokens("get", auth_code=code, grant_type="authorized_code")).code == 0
         unknown = await probe.send("POST", "/_sim/authorize", raw=b'{"seller":"nobody"}')
         assert unknown.status == 404
+
+
+async def test_a_code_may_stand_for_some_shops_and_some_scopes() -> None:
+    async with probing(shops=3, shop=1) as probe:
+        one, other = probe.running.world.shops_of(probe.shop.seller.open_id)
+        limits = {"shops": [one.shop_id], "scopes": ["seller.authorization.info", "seller.logistics"]}
+        asked = {"seller": probe.shop.seller.open_id, **limits}
+        code = (await probe.control("POST", "authorize", asked))["code"]
+        granted = (await probe.tokens("get", auth_code=code, grant_type="authorized_code")).data
+        assert granted["granted_scopes"] == limits["scopes"]
+        token = granted["access_token"]
+        listed = (await probe.call("GET", SHOPS, token=token)).data["shops"]
+        assert [shop["id"] for shop in listed] == [one.shop_id]
+        for shop, code in ((one, 0), (other, 101000)):
+            query: dict[str, str | None] = {"shop_cipher": shop.cipher}
+            assert (await probe.call("GET", WAREHOUSES, query=query, token=token)).code == code
+        await probe.authorize()
+        assert len((await probe.call("GET", SHOPS)).data["shops"]) == 2
+
+
+async def test_limits_of_a_code_that_are_no_lists_of_texts_are_refused() -> None:
+    async with probing() as probe:
+        for wrong in ({"shops": "all"}, {"scopes": [1]}):
+            asked = {"seller": probe.shop.seller.open_id, **wrong}
+            answer = await probe.send("POST", "/_sim/authorize", raw=json.dumps(asked).encode())
+            assert answer.status == 400
+
+
+async def _lose(probe: Probe, refresh_token: str) -> None:
+    """A refresh takes effect, and whoever asked for it goes away without the answer."""
+    asked = asyncio.create_task(
+        probe.tokens("refresh", refresh_token=refresh_token, grant_type="refresh_token")
+    )
+    meter = probe.running.simulation.meter
+    async with asyncio.timeout(10):
+        while not meter.token_refreshes:
+            await asyncio.sleep(0.005)
+    asked.cancel()
+    await asyncio.wait([asked])
+
+
+async def test_a_late_answer_of_a_refresh_has_taken_effect_already() -> None:
+    async with probing(refresh_latency_s=30.0) as probe:
+        refresh_token = (await probe.authorize())["refresh_token"]
+        await _lose(probe, refresh_token)
+        probe.running.change_options(refresh_latency_s=0.0)
+        again = await probe.tokens("refresh", refresh_token=refresh_token, grant_type="refresh_token")
+        assert again.code == 36004005
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+async def test_a_cut_answer_of_a_refresh_has_taken_effect_too(share: float) -> None:
+    async with probing() as probe:
+        refresh_token = (await probe.authorize())["refresh_token"]
+        grant = {"refresh_token": refresh_token, "grant_type": "refresh_token"}
+        await probe.control("POST", "faults", {"fault": "token_cut", "share": share, "times": 1})
+        assert (await probe.call("GET", WAREHOUSES)).code == 0
+        # aiohttp would quietly send the request once more and show the answer to that.
+        probe.session._retry_connection = False
+        with pytest.raises(aiohttp.ClientError):
+            await probe.tokens("refresh", **grant)
+        assert (await probe.tokens("refresh", **grant)).code == 36004005
+        await probe.authorize()
+        assert (await probe.call("GET", WAREHOUSES)).code == 0
+
+
+async def test_an_access_token_lives_to_the_very_second_it_names() -> None:
+    now = [1_800_000_000.75]
+    world = build_world(seed=7, shops=1, orders_per_shop=0, products_per_shop=5)
+    simulation = make_simulation(world, SimulatorOptions(access_token_life_s=5), clock=lambda: now[0])
+    code = simulation.accounts.issue_code(world.sellers[0].open_id)
+    granted = simulation.accounts.exchange(code)
+    assert granted["access_token_expire_in"] == 1_800_000_005
+    now[0] = 1_800_000_004.999
+    assert simulation.accounts.session_of(str(granted["access_token"])).seller is world.sellers[0]
+    now[0] = 1_800_000_005.0
+    with pytest.raises(RefusedError) as refused:
+        simulation.accounts.session_of(str(granted["access_token"]))
+    assert refused.value.code == 105002

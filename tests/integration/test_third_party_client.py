@@ -11,15 +11,22 @@ from tiktok_shop_api.auth import AsyncTikTokShopAuth
 from tiktok_shop_api.client import AsyncTikTokShop
 from tiktok_shop_api.errors import TikTokShopError
 from tiktok_shop_api.generated.models import (
+    DeleteWebhookForAnEventRequest,
+    DeleteWebhookForAnEventRequestEventType,
     GetOrderListRequest,
     GetOrderListSortField,
     GetOrderListSortOrder,
     InventorySearchRequest,
     SearchProductsRequest,
+    UpdateShopWebhookRequest,
+    UpdateShopWebhookRequestEventType,
 )
 from tiktok_shop_api.generated.models.search_products_request_status import SearchProductsRequestStatus
 
 from tests.integration.simulator_probe import Probe, probing
+
+# The old reverse flow, which cancellations and returns have superseded.
+_UNNAMED_BY_THE_DOCUMENTS = {"REVERSE_STATUS_UPDATE"}
 
 
 @asynccontextmanager
@@ -164,3 +171,22 @@ async def test_it_meets_the_limit_and_the_cap_of_products() -> None:
         assert await _code_of(search(page_size=10, body=SearchProductsRequest())) == 12052180
         codes = [await _code_of(search(page_size=10, body=SearchProductsRequest())) for _ in range(3)]
         assert codes == [12052180, 12052180, 36009002]
+
+
+async def test_it_sets_lists_and_removes_webhooks() -> None:
+    async with probing() as probe, _client(probe) as client:
+        names = [
+            name for name in UpdateShopWebhookRequestEventType if name.value not in _UNNAMED_BY_THE_DOCUMENTS
+        ]
+        assert len(names) == 16
+        for name in names:
+            body = UpdateShopWebhookRequest(address="https://one.example/hook", event_type=name)
+            assert (await client.event.update_shop_webhook(body=body)).code == 0
+        listed = (await client.event.get_shop_webhooks()).data
+        assert listed.total_count == 16
+        assert {one.event_type for one in listed.webhooks} == {name.value for name in names}
+        for name in names:
+            topic = DeleteWebhookForAnEventRequestEventType(name.value)
+            gone = DeleteWebhookForAnEventRequest(event_type=topic)
+            assert (await client.event.delete_webhook_for_an_event(body=gone)).code == 0
+        assert (await client.event.get_shop_webhooks()).data.total_count == 0

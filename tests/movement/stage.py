@@ -227,7 +227,7 @@ async def open_stage(database_url: str) -> AsyncIterator[Stage]:
         stack.push_async_callback(connection.close)
         await connection.execute(_WITNESS)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("sync.app.ApiClock", lambda: clock)
+            patch.setattr("sync.tiktok.apps.ApiClock", lambda: clock)
             app = await stack.enter_async_context(open_app(_settings(database_url, simulator)))
         yield Stage(simulator, connection, app, clock=clock)
 
