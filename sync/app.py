@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from sync.engine.fleet import Fleet
 from sync.engine.onboarding import Onboarding
+from sync.engine.refresher import AppSetup, Setup
+from sync.engine.refresher_line import RefresherLine
+from sync.engine.registrations import Registrations
 from sync.engine.shop_sync import Tools
 from sync.engine.tokens import TokenSource
 from sync.errors import DatabaseError, SettingsError
-from sync.settings import Settings, split_keys
-from sync.store.credentials import KEY_MISSING, Vault, load_or_make_key
+from sync.settings import DEFAULT_APP, Settings, split_keys
+from sync.store.consents import Consents
+from sync.store.credentials import KEY_MISSING, Vault
 from sync.store.cursors import Cursors
-from sync.store.embedded import EmbeddedPostgres
+from sync.store.embedded import EmbeddedPostgres, has_embedded
+from sync.store.hints import Hints
+from sync.store.key_file import load_or_make_keys
 from sync.store.leases import LeaseKeeper
 from sync.store.migrations import migrate_database, pending
 from sync.store.pool import Database
@@ -24,8 +31,10 @@ from sync.store.runs import Runs
 from sync.store.shops import Shops
 from sync.store.sink import Sink
 from sync.store.status import Status
+from sync.store.tokens import Credentials
 from sync.tiktok.apps import AppAddress, Apps
 from sync.tiktok.client import AppKeys
+from sync.tiktok.oauth import consent_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +45,10 @@ class Store:
     psql: Path | None
     database: Database
     shops: Shops
+    credentials: Credentials
     cursors: Cursors
+    consents: Consents
+    hints: Hints
     status: Status
 
 
@@ -50,6 +62,7 @@ class App:
     tokens: TokenSource
     fleet: Fleet
     onboarding: Onboarding
+    registrations: Registrations
 
 
 @asynccontextmanager
@@ -77,14 +90,36 @@ async def open_store(settings: Settings, *, migrates: bool = False) -> AsyncIter
             missing = await pending(connection)
         if missing:
             raise DatabaseError(f"the database lacks {', '.join(missing)}: run `shopsync migrate`")
-        yield Store(
-            url=url,
-            psql=psql,
-            database=database,
-            shops=Shops(database, _open_vault(settings)),
-            cursors=Cursors(database),
-            status=Status(database),
-        )
+        yield _make_store(url, psql, database, _open_vault(settings))
+
+
+@asynccontextmanager
+async def open_store_as_it_is(settings: Settings) -> AsyncIterator[Store | None]:
+    """The store to be looked at, whatever its version; None where none was made yet. Nothing is made."""
+    if settings.database_url is None and not has_embedded(settings.data_path):
+        yield None
+        return
+    async with open_postgres(settings) as (url, psql), Database(url, size=2) as database:
+        yield _make_store(url, psql, database, _open_vault(settings, makes_key=False))
+
+
+def _make_store(url: str, psql: Path | None, database: Database, vault: Vault) -> Store:
+    return Store(
+        url=url,
+        psql=psql,
+        database=database,
+        shops=Shops(database, vault),
+        credentials=Credentials(database, vault),
+        cursors=Cursors(database),
+        consents=Consents(database),
+        hints=Hints(database),
+        status=Status(database),
+    )
+
+
+def open_apps(settings: Settings) -> Apps:
+    """The apps of the settings, each with a client to its hosts once the context is entered."""
+    return Apps(settings.app_names, partial(app_address, settings))
 
 
 @asynccontextmanager
@@ -94,15 +129,17 @@ async def open_app(settings: Settings, *, migrates: bool = False) -> AsyncIterat
         raise SettingsError(KEY_MISSING)
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store(settings, migrates=migrates))
-        apps = await stack.enter_async_context(Apps(settings.app_names, partial(app_address, settings)))
+        apps = await stack.enter_async_context(open_apps(settings))
         leases = await stack.enter_async_context(LeaseKeeper(store.url))
-        tokens = TokenSource(store.shops, apps)
+        refresher = RefresherLine(refresher_setup(settings, store.url))
+        tokens = TokenSource(store.credentials, apps, refresher)
         stack.push_async_callback(tokens.drain)
         tools = Tools(
             settings=settings,
             database=store.database,
             sink=Sink(store.database),
             cursors=store.cursors,
+            hints=store.hints,
             runs=Runs(store.database),
             shops=store.shops,
         )
@@ -115,10 +152,12 @@ async def open_app(settings: Settings, *, migrates: bool = False) -> AsyncIterat
             onboarding=Onboarding(
                 apps=apps,
                 shops=store.shops,
-                cursors=store.cursors,
+                consents=store.consents,
                 tokens=tokens,
+                link_of=partial(consent_link, settings),
                 requests_per_second=settings.requests_per_second,
             ),
+            registrations=Registrations(apps=apps, tokens=tokens, leases=leases, hints=store.hints),
         )
 
 
@@ -129,10 +168,50 @@ def app_address(settings: Settings, name: str) -> AppAddress:
     return AppAddress(keys, app.api_url, app.auth_url)
 
 
-def _open_vault(settings: Settings) -> Vault:
+def consent_link(settings: Settings, name: str, state: str) -> str:
+    """Where a seller consents to the app; raises SettingsError when the settings do not say."""
+    app = settings.app(name)
+    if not app.service_id:
+        variable = "SHOPSYNC_SERVICE_ID" if name == DEFAULT_APP else f"apps.{name}.service_id"
+        raise SettingsError(
+            f"{variable} must be set to build the consent link: see Partner Center > App & Service > your app"
+        )
+    return consent_url(app.service_id, state, host=app.consent_url)
+
+
+def _open_vault(settings: Settings, *, makes_key: bool = True) -> Vault:
     if settings.encryption_key is not None:
         return Vault(split_keys(settings.encryption_key.get_secret_value()))
     if settings.database_url is not None:
         # Listing shops or showing the status works without; whoever needs tokens is told.
         return Vault([])
-    return Vault([load_or_make_key(settings.data_path / "encryption.key")])
+    path = key_path(settings)
+    if not makes_key and not path.exists():
+        return Vault([])
+    return Vault(load_or_make_keys(path), reread=lambda: load_or_make_keys(path))
+
+
+def key_path(settings: Settings) -> Path:
+    """Where the key of an embedded database is."""
+    return settings.data_path / "encryption.key"
+
+
+def refresher_setup(settings: Settings, database_url: str) -> Setup:
+    """What the process that refreshes tokens must know."""
+    apps: dict[str, AppSetup] = {}
+    for name in settings.app_names:
+        with suppress(SettingsError):
+            address = app_address(settings, name)
+            apps[name] = AppSetup(
+                address.keys.app_key, address.keys.app_secret, address.api_url, address.auth_url
+            )
+    keys = settings.encryption_key
+    return Setup(
+        database_url=database_url,
+        encryption_keys=split_keys(keys.get_secret_value()) if keys is not None else [],
+        key_file="" if keys is not None else str(key_path(settings).resolve()),
+        apps=apps,
+        # What is in force now: a command that shows its progress is quieter than the settings.
+        log_level=logging.getLevelName(logging.getLogger().level).lower(),
+        log_format=settings.log_format,
+    )

@@ -9,6 +9,9 @@ from __future__ import annotations
 from typing import Literal
 
 ShopState = Literal["active", "paused", "needs_reauth", "inactive", "disconnected"]
+ConsentFailure = Literal[
+    "unknown", "used", "expired", "refused", "mixed_up", "foreign", "code", "shopless", "scopeless"
+]
 
 
 class SyncError(Exception):
@@ -84,6 +87,14 @@ class NeedsReauthError(ShopError):
     state: ShopState = "needs_reauth"
 
 
+class ConsentError(NeedsReauthError):
+    """This consent leads nowhere; it is begun again. ``why`` is one word of ConsentFailure."""
+
+    def __init__(self, why: ConsentFailure, message: str) -> None:
+        super().__init__(message)
+        self.why: ConsentFailure = why
+
+
 class FencedOutError(SyncError):
     """Another process owns the shop now: drop everything, write nothing."""
 
@@ -102,6 +113,10 @@ class DatabaseGoneError(DatabaseError):
 
 class SettingsError(SyncError):
     """The settings or the command line are wrong; each line of the message names one fault."""
+
+
+class PortTakenError(SettingsError):
+    """Another program listens where this one should."""
 
 
 class IncompleteError(SyncError):

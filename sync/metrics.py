@@ -37,6 +37,12 @@ SLICES = Counter(
     "shopsync_slices", "Slices closed, by stream and verdict.", ["stream", "verdict"], registry=REGISTRY
 )
 RUNS = Counter("shopsync_runs", "Shop syncs ended, by outcome.", ["outcome"], registry=REGISTRY)
+NOTIFICATIONS = Counter(
+    "shopsync_notifications",
+    "Notifications of TikTok Shop that came in, by type and what became of them.",
+    ["type", "outcome"],
+    registry=REGISTRY,
+)
 REFRESHES = Counter(
     "shopsync_token_refreshes", "Token refreshes, by outcome.", ["outcome"], registry=REGISTRY
 )

@@ -122,12 +122,16 @@ class Shop:
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """A pair of tokens and whom they speak for. Both expiries are moments, not durations."""
+    """A pair of tokens and whom they speak for. Both expiries are moments, not durations.
+
+    ``obtained_at`` is by TikTok's clock, like the expiries: a wrong clock here must not move their half-life.
+    """
 
     access_token: str = field(repr=False)
     access_expires_at: datetime
     refresh_token: str = field(repr=False)
     refresh_expires_at: datetime
+    obtained_at: datetime
     open_id: str
     seller_name: str
     seller_region: str

@@ -22,6 +22,7 @@ from sync.errors import SettingsError
 from sync.shipped import DEFAULT_CONFIG
 
 _PREFIX = "SHOPSYNC_"
+_SECRETS = ("app_secret", "database_url", "encryption_key")
 DEFAULT_APP = "default"
 
 Seconds = Annotated[int, Field(ge=0, le=7 * 86400)]
@@ -71,7 +72,10 @@ class Web(_Table):
     @field_validator("public_url")
     @classmethod
     def _guard_url(cls, value: str) -> str:
-        return _guard_address(value) if value else value
+        address = _guard_address(value) if value else value
+        if urlsplit(address).path:
+            raise ValueError("must have no path: give the server a name of its own, or a proxy at its root")
+        return address
 
 
 class Settings(BaseSettings):
@@ -180,7 +184,7 @@ def _guard_address(value: str) -> str:
     parts = urlsplit(value)
     is_web = parts.scheme in ("http", "https") and parts.port != 0
     if not is_web or not parts.hostname or parts.query or parts.fragment:
-        raise ValueError("must be an address such as https://open-api.tiktokglobalshop.com")
+        raise ValueError("must be a whole address, which begins with https://")
     if parts.scheme == "http" and not is_loopback(parts.hostname):
         raise ValueError("must start with https:// (plain http is accepted on loopback addresses only)")
     return value.rstrip("/")
@@ -246,7 +250,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"the settings file {path} is not valid TOML: {error}") from None
     for name in values.keys() - Settings.model_fields.keys():
-        raise SettingsError(f"{path}: {name} is not a setting{_hint(name.lower(), Settings.model_fields)}")
+        raise SettingsError(f"{path}: {name} is not a setting{_hint_for_toml(name.lower())}")
     if isinstance(values.get("apps"), dict):
         # Environment variables know no case: an app must find its secret there.
         values["apps"] = {name.lower(): app for name, app in values["apps"].items()}
@@ -263,7 +267,7 @@ def _secret_names(values: Mapping[str, Any], path: str = "") -> list[str]:
     for key, value in values.items():
         if isinstance(value, dict):
             found += _secret_names(value, f"{path}{key}.")
-        elif key in ("app_secret", "database_url", "encryption_key") or f"{path}{key}" == "web.token":
+        elif key in _SECRETS or f"{path}{key}" == "web.token":
             found.append(f"{path}{key}")
     return found
 
@@ -297,6 +301,15 @@ def _resolve_files(environment: Mapping[str, str]) -> None:
         os.environ[plain] = content
 
 
+def secret_files() -> dict[str, Path]:
+    """The files that the environment names for secrets, by variable."""
+    return {
+        name: Path(path)
+        for name, path in os.environ.items()
+        if name.startswith(_PREFIX) and name.endswith("_FILE") and path
+    }
+
+
 def _refuse_unknown_variables() -> None:
     tables: dict[str, type[_Table]] = {"INTERVALS": Intervals, "WEB": Web}
     known = {f.upper() for f in Settings.model_fields} - tables.keys() - {"APPS"}
@@ -317,10 +330,21 @@ def _hint(name: str, known: Iterable[str], *, prefix: str = "") -> str:
     return f"; did you mean {prefix}{close[0]}?" if close else "; config/default.toml lists the settings"
 
 
+def _hint_for_toml(name: str) -> str:
+    known = set(Settings.model_fields)
+    close = difflib.get_close_matches(name, known, n=1)
+    if close and close[0] in _SECRETS:
+        # Under that name TOML refuses it too.
+        return f"; did you mean {_PREFIX}{close[0].upper()}? That is a secret, and goes into the environment"
+    return _hint(name, known)
+
+
 def _describe(error: Any) -> str:
     name = ".".join(str(part) for part in error["loc"])
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         return f"{name} is not a setting"
     variable = _PREFIX + name.replace(".", "__").upper()
+    if error["type"].startswith("date_"):
+        return f"{name} ({variable}): is not a date; write it like 2020-01-31"
     return f"{name} ({variable}): {message[0].lower()}{message[1:]}"

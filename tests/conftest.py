@@ -25,7 +25,7 @@ from sync.store.migrations import migrate_database
 from sync.store.pool import Database
 from sync.store.sink import Sink
 from tests.integration.store_probe import hold
-from tests.secrecy import secrets_in
+from tests.secrecy import secrets_at_rest, secrets_in
 from tests.support import execute, with_database
 
 pytest.register_assert_rewrite("tests.acceptance.processes")
@@ -89,6 +89,7 @@ async def database_url(server_url: str, template: str) -> AsyncIterator[str]:
     name = f"shopsync_test_{uuid.uuid4().hex[:12]}"
     await execute(server_url, f"CREATE DATABASE {name} TEMPLATE {template}")
     yield with_database(server_url, name)
+    assert await secrets_at_rest(with_database(server_url, name)) == []
     await execute(server_url, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 

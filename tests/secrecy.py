@@ -13,6 +13,7 @@ DATABASE_PASSWORD = "canary-database-password"
 # Tokens, ciphers and authorization codes of the simulator.
 _FORM = r"\m(TTP|GCP|ROW)_[[:alnum:]_-]{16,}"
 _FIXED = (SimulatorOptions().app_secret, ENCRYPTION_KEY, DATABASE_PASSWORD)
+_WORDS = ("TTP_", "GCP_", "ROW_", *_FIXED)
 _PATTERN = re.compile(rf"\b(?:TTP|GCP|ROW)_[\w-]{{16,}}|{'|'.join(map(re.escape, _FIXED))}")
 
 
@@ -39,7 +40,11 @@ async def secrets_at_rest(url: str) -> list[str]:
         for table in columns:
             texts = [f"encode(t.{column}, 'escape')" for column in table["binary"] or ()]
             whole = "(to_jsonb(t) - 'cipher')::text" if table["name"] == "sync.shops" else "t::text"
-            found = " OR ".join(f"{text} ~ $1" for text in (whole, *texts))
+            # Looking for plain words first: a large table is read in a tenth of the time.
+            found = " OR ".join(
+                f"({' OR '.join(f'strpos({text}, {word!r}) > 0' for word in _WORDS)}) AND {text} ~ $1"
+                for text in (whole, *texts)
+            )
             looks.append(
                 f"SELECT '{table['name']}' WHERE EXISTS (SELECT FROM {table['name']} AS t WHERE {found})"
             )

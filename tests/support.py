@@ -23,6 +23,11 @@ ENCRYPTION_KEY = base64.urlsafe_b64encode(bytes(range(32))).decode()
 SAMPLES = Path(__file__).parents[1].parent / "shared" / "reference" / "samples"
 
 
+def decode_key(key: str) -> bytes:
+    """An encryption key as the vault wants it."""
+    return base64.urlsafe_b64decode(key)
+
+
 def with_database(url: str, name: str) -> str:
     """The same server's other database."""
     parts = urlsplit(url)

@@ -11,6 +11,7 @@ import asyncpg
 
 from sync.store.pool import Database
 from sync.web.server import WebServer
+from tests.secrecy import secrets_in
 
 STREAMS = ("orders", "products", "inventory", "warehouses")
 
@@ -22,6 +23,13 @@ class Reply:
     status: int
     headers: Any
     text: str
+
+
+async def read_reply(answer: aiohttp.ClientResponse) -> Reply:
+    """The answer; fails the test when it tells a secret."""
+    reply = Reply(answer.status, answer.headers, await answer.text())
+    assert secrets_in(reply.text + str(reply.headers)) == []
+    return reply
 
 
 class Browser:
@@ -37,7 +45,7 @@ class Browser:
         async with self._session.get(
             self.server.url + path, headers=headers, allow_redirects=False
         ) as answer:
-            return Reply(answer.status, answer.headers, await answer.text())
+            return await read_reply(answer)
 
 
 class Shops:

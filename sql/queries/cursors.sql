@@ -97,9 +97,10 @@ UPDATE sync.cursors
 SELECT failures FROM sync.cursors WHERE shop_id = $1 AND stream = $2;
 
 -- name: due_shops
--- $1 streams, $2 at most so many, $3 shop_ids to leave out. Shops with something due, longest
+-- $1 streams, $2 at most so many, $3 shop_ids to leave out, $4 shop_ids that the caller visits. Shops with something due, longest
 -- waiting first, and what is due.
--- A shop that some process syncs now is left out, and may not stand in the way of others.
+-- A shop that some process syncs now is left out, and may not stand in the way of others; the caller's
+-- own visits give way.
 -- A shop that TikTok calls inactive is asked again when its cursors are due, a day later.
 -- Streams that are all but due come along, so that a shop's streams stay together.
 WITH waiting AS (
@@ -109,7 +110,7 @@ WITH waiting AS (
      WHERE s.state IN ('active', 'inactive') AND c.due_at <= now() AND c.stream = ANY ($1::text[])
        AND c.shop_id <> ALL ($3::text[])
        AND NOT EXISTS (SELECT FROM sync.leases AS l
-                        WHERE l.shop_id = c.shop_id AND l.expires_at > now()
+                        WHERE l.shop_id = c.shop_id AND l.expires_at > now() AND l.shop_id <> ALL ($4::text[])
                           AND EXISTS (SELECT FROM pg_stat_activity AS a
                                        WHERE a.pid = l.session_pid
                                          AND (a.backend_start = l.session_start OR a.backend_start IS NULL)))

@@ -1,27 +1,3 @@
--- name: upsert_credential
--- $1 app, $2 open_id, $3 seller_name, $4 seller_region, $5 access_token, $6 refresh_token,
--- $7 access_expires_at, $8 refresh_expires_at, $9 granted_scopes. The credential's id.
--- A fresh consent replaces whatever was there.
-INSERT INTO sync.credentials AS c (
-    app, open_id, seller_name, seller_region, access_token, refresh_token, access_expires_at,
-    refresh_expires_at, granted_scopes)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-ON CONFLICT (app, open_id) DO UPDATE
-   SET seller_name = EXCLUDED.seller_name, seller_region = EXCLUDED.seller_region,
-       access_token = EXCLUDED.access_token, refresh_token = EXCLUDED.refresh_token,
-       previous_refresh_token = NULL, access_expires_at = EXCLUDED.access_expires_at,
-       refresh_expires_at = EXCLUDED.refresh_expires_at, granted_scopes = EXCLUDED.granted_scopes,
-       generation = c.generation + 1, obtained_at = now(), needs_reauth = NULL
-RETURNING credential_id;
-
--- name: connect_shop
--- $1 shop_id, $2 credential_id, $3 cipher. Active again, unless a person paused it.
-INSERT INTO sync.shops AS s (shop_id, credential_id, cipher) VALUES ($1, $2, $3)
-ON CONFLICT (shop_id) DO UPDATE
-   SET credential_id = EXCLUDED.credential_id, cipher = EXCLUDED.cipher,
-       state = CASE s.state WHEN 'paused' THEN 'paused' ELSE 'active' END,
-       state_reason = CASE s.state WHEN 'paused' THEN s.state_reason END,
-       state_since = CASE s.state WHEN 'paused' THEN s.state_since ELSE now() END;
 
 -- name: describe_shop
 -- $1 shop_id, $2 name, $3 region, $4 seller_type, $5 code, $6 raw without the cipher, $7 fetched_at.
@@ -82,36 +58,7 @@ SELECT s.shop_id, coalesce(t.name, '') AS name, coalesce(t.region, '') AS region
  ORDER BY t.connected_at, s.shop_id;
 
 -- name: make_due
--- $1 shop_id. All its streams are due now.
-UPDATE sync.cursors SET due_at = now() WHERE shop_id = $1;
-
--- name: read_credential
--- $1 credential_id.
-SELECT credential_id, app, open_id, access_token, refresh_token, previous_refresh_token, access_expires_at,
-       refresh_expires_at, obtained_at, generation, needs_reauth
-  FROM sync.credentials WHERE credential_id = $1;
-
--- name: lock_credential
--- $1 credential_id. Like read_credential; one caller at a time until the transaction ends.
-SELECT credential_id, app, open_id, access_token, refresh_token, previous_refresh_token, access_expires_at,
-       refresh_expires_at, obtained_at, generation, needs_reauth
-  FROM sync.credentials WHERE credential_id = $1 FOR UPDATE;
-
--- name: store_refreshed
--- $1 credential_id, $2 access_token, $3 refresh_token, $4 access_expires_at, $5 refresh_expires_at,
--- $6 granted_scopes (empty: as before), $7 the generation that was refreshed. Nothing when it is past.
-UPDATE sync.credentials
-   SET previous_refresh_token = refresh_token, access_token = $2, refresh_token = $3, access_expires_at = $4,
-       refresh_expires_at = $5, generation = generation + 1, obtained_at = now(), needs_reauth = NULL,
-       granted_scopes = CASE WHEN cardinality($6::text[]) = 0 THEN granted_scopes ELSE $6::text[] END
- WHERE credential_id = $1 AND generation = $7;
-
--- name: condemn_credential
--- $1 credential_id, $2 why, $3 the generation that was found dead. Every shop of it waits for a new
--- consent; a consent that came meanwhile is left alone.
-WITH condemned AS (
-    UPDATE sync.credentials SET needs_reauth = $2 WHERE credential_id = $1 AND generation = $3
-    RETURNING credential_id)
-UPDATE sync.shops AS s SET state = 'needs_reauth', state_reason = $2, state_since = now()
-  FROM condemned AS c
- WHERE s.credential_id = c.credential_id AND s.state IN ('active', 'inactive');
+-- $1 shop_id. All its streams are due now, parked or not: whoever asks for it may have mended the cause.
+UPDATE sync.cursors
+   SET due_at = now(), failures = 0, last_error = NULL, last_error_at = NULL, parked_reason = NULL
+ WHERE shop_id = $1;

@@ -1,16 +1,17 @@
 -- name: status
 -- $1 streams. One row per connected shop and stream, with what a person wants to know of it.
-SELECT s.shop_id, coalesce(t.name, '') AS name, coalesce(t.region, '') AS region, s.state, s.state_reason,
-       c.stream, c.synced_until, extract(epoch FROM now() - c.synced_until)::float8 AS lag_s,
+SELECT s.shop_id, coalesce(t.name, '') AS name, coalesce(t.region, '') AS region, coalesce(k.app, '') AS app,
+       s.state, s.state_reason, c.stream, c.synced_until, extract(epoch FROM now() - c.synced_until)::float8 AS lag_s,
        lower(c.covered) AS covered_since,
        c.succeeded_at, c.attempted_at, c.due_at, c.failures, c.last_error, c.last_error_at, c.parked_reason,
        (SELECT count(*) FROM sync.rejects AS j
          WHERE j.shop_id = s.shop_id AND j.stream = c.stream AND NOT j.stored) AS rejects,
-       l.holder AS synced_by
+       l.holder AS synced_by, k.refresh_expires_at AS consent_ends_at
   FROM sync.shops AS s
   LEFT JOIN tiktok.shops AS t USING (shop_id)
   JOIN sync.cursors AS c USING (shop_id)
   LEFT JOIN sync.leases AS l ON l.shop_id = s.shop_id AND l.expires_at > now()
+  LEFT JOIN sync.credentials AS k USING (credential_id)
  WHERE s.state <> 'disconnected'
  ORDER BY t.connected_at, s.shop_id, array_position($1::text[], c.stream);
 

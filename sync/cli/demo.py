@@ -95,8 +95,8 @@ async def _demo(stopping: asyncio.Event, shown: asyncio.Event, *, ends_itself: b
 
 async def _connect(opened: App, simulator: RunningSimulator, console: Console) -> None:
     for consent in simulator.simulation.accounts.consents.values():
-        shops = await opened.onboarding.connect(next(iter(consent.codes)), app=DEFAULT_APP)
-        names = ", ".join(f"{shop.name} ({shop.region})" for shop in shops)
+        connected = await opened.onboarding.connect(next(iter(consent.codes)), app=DEFAULT_APP)
+        names = ", ".join(f"{shop.name} ({shop.region})" for shop in connected.shops)
         console.print(f"[green]✓[/green] {consent.seller.name} consented: {names}")
 
 
@@ -132,6 +132,9 @@ async def _go_live(
     daemon = asyncio.create_task(serve_daemon(opened, daemon_stop, tick_s=1, on_ready=ready))
     try:
         status_url = await _first_of(ready, daemon)
+        simulator.change_options(
+            redirect_url=f"{status_url}/oauth/callback", notify_url=f"{status_url}/webhooks/tiktok"
+        )
         await _watch(opened, simulator, console, stopping, live_s)
         if stopping.is_set():
             return
@@ -226,6 +229,8 @@ def _settings(folder: Path, simulator: RunningSimulator) -> Settings:
             "api_url": simulator.url,
             "auth_url": simulator.url,
             "app_key": simulator.options.app_key,
+            "service_id": simulator.options.service_id,
+            "consent_url": f"{simulator.url}/open/authorize",
             "settle_s": _SETTLE_S,
             # The simulator shows a change at once, so a short second look is enough.
             "lookback_s": 20,

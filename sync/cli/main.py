@@ -12,7 +12,7 @@ from rich.console import Console
 from typer.exceptions import TyperException
 
 import sync
-from sync.cli import demo, shops, simulate, syncing, upkeep
+from sync.cli import demo, doctor, init, keys, shops, simulate, syncing, upkeep, webhooks
 from sync.cli.state import Interrupted, State
 from sync.errors import AppError, IncompleteError, SettingsError, SyncError
 from sync.log import redact
@@ -27,7 +27,7 @@ app = typer.Typer(
     epilog="Try it without an account:  shopsync demo",
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -58,9 +58,11 @@ def _configure(
         raise typer.Exit(WRONG_USAGE)
 
 
-for module in (demo, simulate, upkeep, syncing):
+for module in (demo, simulate, upkeep, syncing, doctor, init):
     module.register(app)
 app.add_typer(shops.app, name="shops")
+app.add_typer(keys.app, name="keys")
+app.add_typer(webhooks.app, name="webhooks")
 
 
 def main() -> None:
@@ -70,7 +72,7 @@ def main() -> None:
     try:
         code = int(app(standalone_mode=False) or 0)
     except TyperException as error:
-        command = getattr(getattr(error, "ctx", None), "command_path", "shopsync")
+        command = getattr(getattr(error, "ctx", None), "command_path", None) or _command_meant(sys.argv[1:])
         _complain(errors, SettingsError(f"{error.format_message().rstrip('.')}; see `{command} --help`"))
         code = WRONG_USAGE
     except (SettingsError, AppError) as error:
@@ -88,6 +90,17 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = INCOMPLETE
     sys.exit(code)
+
+
+def _command_meant(arguments: list[str]) -> str:
+    """The command that the arguments begin with: an option without its value is refused namelessly."""
+    command = typer.main.get_command(app)
+    path = ["shopsync"]
+    for argument in arguments:
+        if argument in (found := getattr(command, "commands", {})):
+            command = found[argument]
+            path.append(argument)
+    return " ".join(path)
 
 
 def _complain(console: Console, error: SyncError) -> None:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from sync.app import open_app, open_store
+from sync.app import open_store
+from sync.cli import connect
 from sync.cli.state import results_console, settings_of
-from sync.errors import NeedsReauthError, SettingsError
-from sync.model import AuthorizedShop
-from sync.settings import DEFAULT_APP, Settings
+from sync.errors import SettingsError
+from sync.settings import Settings
 from sync.store.shops import ShopRow
-from sync.tiktok.oauth import consent_url
+from sync.store.tokens import ENDS_SOON, ends_soon
 
 app = typer.Typer(
     help="Connect sellers, list their shops, pause, resume, disconnect.",
@@ -30,41 +29,21 @@ def _explain(context: typer.Context) -> None:
         raise typer.Exit(2)
 
 
+connect.register(app)
+
 ShopId = Annotated[str, typer.Argument(metavar="ID", help="The shop's id, as `shops list` shows it.")]
-
-
-@app.command(epilog="Example:  shopsync shops connect --code ROW_Fe0AAAAA...")
-def connect(
-    context: typer.Context,
-    code: Annotated[
-        str | None,
-        typer.Option(metavar="CODE", help="The code from the address that the seller was redirected to."),
-    ] = None,
-    app_name: Annotated[
-        str, typer.Option("--app", metavar="NAME", help="Which app of the settings the seller consented to.")
-    ] = DEFAULT_APP,
-) -> None:
-    """Connect every shop of a seller who consented.
-
-    Without --code it prints the consent page's address; open it as the seller, allow the access,
-    and run the command again with the code from the address you end up at.
-    """
-    settings = settings_of(context)
-    settings.app(app_name)
-    if code is None:
-        _print_consent(settings, app_name)
-        return
-    shops = asyncio.run(_connect(settings, code.strip(), app_name))
-    console = results_console()
-    for shop in shops:
-        console.print(f"connected {shop.shop_id}  {shop.name} ({shop.region})", markup=False)
-    console.print("Next: `shopsync backfill` for history, or `shopsync run` to keep the copy true.")
 
 
 @app.command("list")
 def list_(context: typer.Context) -> None:
     """List the connected shops."""
-    rows = asyncio.run(_list(settings_of(context)))
+    rows, waiting = asyncio.run(_list(settings_of(context)))
+    if waiting:
+        typer.echo(
+            f"{waiting} seller(s) consented unasked and wait to be confirmed: open /oauth/waiting of the "
+            "daemon's web server",
+            err=True,
+        )
     if not rows:
         typer.echo("no shop is connected yet: run `shopsync shops connect`, or try `shopsync demo`")
         return
@@ -82,7 +61,7 @@ def list_(context: typer.Context) -> None:
             row.seller_name,
             shop.state,
             ends,
-            row.state_reason or "",
+            row.state_reason or (ENDS_SOON if ends_soon(row.refresh_expires_at) else ""),
         )
     results_console().print(table, markup=False)
 
@@ -108,17 +87,10 @@ def disconnect(context: typer.Context, shop_id: ShopId) -> None:
     typer.echo(f"disconnected {shop_id}: its rows stay; connect it again with `shopsync shops connect`")
 
 
-async def _connect(settings: Settings, code: str, app_name: str) -> list[AuthorizedShop]:
-    async with open_app(settings) as opened:
-        try:
-            return await opened.onboarding.connect(code, app=app_name)
-        except NeedsReauthError as error:
-            raise SettingsError(f"--code: {error}") from error
-
-
-async def _list(settings: Settings) -> list[ShopRow]:
+async def _list(settings: Settings) -> tuple[list[ShopRow], int]:
+    """The shops, and how many sellers wait to be confirmed."""
     async with open_store(settings) as store:
-        return await store.shops.list()
+        return await store.shops.list(), len(await store.consents.waiting())
 
 
 async def _set_state(settings: Settings, shop_id: str, *, resume: bool) -> None:
@@ -148,16 +120,3 @@ async def _disconnect(settings: Settings, shop_id: str) -> None:
 
 def _unknown(shop_id: str) -> SettingsError:
     return SettingsError(f"no connected shop has the id {shop_id}: `shopsync shops list` shows them")
-
-
-def _print_consent(settings: Settings, app_name: str) -> None:
-    app_settings = settings.app(app_name)
-    if not app_settings.service_id:
-        name = "SHOPSYNC_SERVICE_ID" if app_name == DEFAULT_APP else f"apps.{app_name}.service_id"
-        raise SettingsError(
-            f"{name} must be set to build the consent link: see Partner Center > App & Service > your app"
-        )
-    state = secrets.token_urlsafe(32)
-    typer.echo("Open this as the seller, allow the access, and copy `code` from the address you end up at:")
-    typer.echo(f"  {consent_url(app_settings.service_id, state, host=app_settings.consent_url)}")
-    typer.echo("Then, within 30 minutes:  shopsync shops connect --code CODE")

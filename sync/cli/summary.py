@@ -184,6 +184,7 @@ def _print_proof(
     requests = sum(shop["requests"] for shop in shops.values())
     worst = max((shop["worst_second"] for shop in shops.values()), default=0)
     limited = sum(shop["rate_limited"] for shop in shops.values())
+    notified = simulator.simulation.notifier.summary()["delivered"]
     changes = sum(simulator.simulation.mutations.counts.values())
     rows = {row["name"]: row["rows"] for row in counts}
     console.print()
@@ -198,6 +199,7 @@ def _print_proof(
         f"[green]✓[/green] history read in {duration(backfill_s)}; {requests:,} requests in all; "
         f"the busiest second of a shop had {worst} (limit 50); {limited} refused"
     )
+    console.print(f"[green]✓[/green] {notified:,} notifications of changes were taken in and followed up")
 
 
 def _print_next(console: Console, opened: App, status_url: str) -> None:

@@ -15,13 +15,17 @@ import typer
 from sync.app import App, open_app
 from sync.cli.progress import requests_per_second, shown
 from sync.cli.state import read_moment, run_until_signal, settings_of
+from sync.engine.consent_watch import ConsentWatch
 from sync.engine.fleet import new_report
 from sync.engine.requests import RunReport, SyncRequest
 from sync.errors import IncompleteError, SettingsError
 from sync.jobs.local import LocalJobs
+from sync.jobs.visits import Visits
 from sync.settings import Settings
+from sync.store.shops import ShopRow
 from sync.streams.registry import STREAMS, select_streams
 from sync.web.server import WebServer
+from sync.web.webhooks import Webhooks
 
 # Failed slices are planned again this often before a command gives up and says what is missing.
 _PASSES = 4
@@ -102,6 +106,7 @@ async def _backfill(
 ) -> None:
     _require_an_app(settings)
     async with open_app(settings) as opened:
+        await opened.store.credentials.check_key()
         chosen = await _choose_shops(opened, shops)
         await sync_shops(opened, chosen, request, stopping=stopping, wait_for_lease=True)
 
@@ -109,8 +114,18 @@ async def _backfill(
 async def _run_once(settings: Settings, stopping: asyncio.Event) -> None:
     request = SyncRequest("", tuple(STREAMS), reason="once", passes=_PASSES)
     async with open_app(settings, migrates=True) as opened:
+        await opened.store.credentials.check_key()
         chosen = await _choose_shops(opened, None)
+        parked = [row for row in await opened.store.shops.list() if row.shop.state == "needs_reauth"]
         await sync_shops(opened, chosen, request, stopping=stopping, wait_for_lease=False)
+        # Not read at all, and so not complete either, until somebody acts.
+        if parked:
+            raise IncompleteError("\n".join(_explain_parked(row) for row in parked))
+
+
+def _explain_parked(row: ShopRow) -> str:
+    reason = row.state_reason or "the seller must consent again: run `shopsync shops connect`"
+    return f"{row.shop.shop_id} {row.shop.name} is not read: {reason}"
 
 
 async def sync_shops(
@@ -184,6 +199,7 @@ def _explain(report: RunReport) -> str:
 
 async def _serve(settings: Settings, stopping: asyncio.Event) -> None:
     async with open_app(settings, migrates=True) as opened:
+        await opened.store.credentials.check_key()
         await serve_daemon(opened, stopping)
 
 
@@ -195,11 +211,15 @@ async def serve_daemon(
     on_ready: asyncio.Future[str] | None = None,
 ) -> None:
     """The daemon, until ``stopping`` is set; ``on_ready`` gets the web server's address."""
+    visits = Visits(
+        fleet=opened.fleet, hints=opened.store.hints, round_s=opened.settings.reread_open_orders_s
+    )
     jobs = LocalJobs(
         fleet=opened.fleet,
         cursors=opened.store.cursors,
         streams=tuple(STREAMS),
         most_at_once=opened.settings.parallel_shops,
+        visits=visits,
         **({} if tick_s is None else {"tick_s": tick_s}),
     )
     web = WebServer(
@@ -208,6 +228,8 @@ async def serve_daemon(
         streams=tuple(STREAMS),
         is_ready=lambda: jobs.is_healthy and not stopping.is_set(),
         running=lambda: opened.fleet.running,
+        onboarding=opened.onboarding,
+        webhooks=Webhooks(apps=opened.apps, hints=opened.store.hints, heard=visits.begin),
     )
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(web)
@@ -217,6 +239,17 @@ async def serve_daemon(
             with suppress(BrokenPipeError):
                 print(f"shopsync is running; status page: {web.url}", flush=True)
                 if not await opened.store.shops.list():
-                    print("no shop is connected yet: run `shopsync shops connect`", flush=True)
+                    print(
+                        "no shop is connected yet: run `shopsync shops connect`, or open the status page; "
+                        f"the redirect URL of your app must be {web.callback_url}",
+                        flush=True,
+                    )
         await opened.store.cursors.retry_failed()
+        watch = asyncio.create_task(ConsentWatch(opened.store.credentials).run(stopping))
+        stack.push_async_callback(_end, watch)
         await jobs.run(stopping)
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -10,9 +10,10 @@ import structlog
 
 from sync.clock import ApiClock
 from sync.engine.tokens import TokenSource
-from sync.errors import NeedsReauthError, RequestError, TokenError
+from sync.errors import NeedsReauthError, RequestError, ScopeError, TokenError
 from sync.model import Page, Shop
 from sync.store.leases import Lease
+from sync.store.tokens import Credential
 from sync.streams.base import Body, Stream
 from sync.tiktok.apps import ConnectedApp
 from sync.tiktok.client import Access, Answer, Call
@@ -25,6 +26,8 @@ log = structlog.get_logger(__name__)
 # How often an answer that makes no page is asked for anew before the slice is left for later.
 _READINGS = 3
 _LONGEST_WAIT_S = 1.0
+# Tokens may expire or be replaced while a request is on its way, and where they live for seconds, again.
+_SENDINGS = 6
 
 
 class ShopApi:
@@ -47,6 +50,20 @@ class ShopApi:
         """TikTok's clock is known: nothing is planned by a local clock that may be wrong."""
         await self._send(Call("GET", "/authorization/202309/shops"), needs_cipher=False)
 
+    async def ask(self, call: Call) -> bytes:
+        """The data of the answer to a single call on the shop's behalf."""
+        return (await self._send(call)).data
+
+    async def check_consent(self) -> None:
+        """The seller's consent stands and reaches the shop; raises NeedsReauthError when TikTok denies it."""
+        answer = await self._send(Call("GET", "/authorization/202309/shops"), needs_cipher=False)
+        shops = read_page(answer.data, records="shops", key="id", fetched_at=answer.sent_at).records
+        # An empty list may be a slip of the API's; a list of other shops is none.
+        if shops and self._shop.shop_id not in {shop.key for shop in shops}:
+            raise NeedsReauthError(
+                "The seller's consent does not reach this shop any more. Run `shopsync shops connect`"
+            )
+
     async def fetch(
         self, stream: Stream, body: Body | None, *, page_token: str | None = None, is_live: bool = False
     ) -> tuple[Page, int]:
@@ -67,7 +84,10 @@ class ShopApi:
         )
         requests = 0
         for readings_left in reversed(range(_READINGS)):
-            answer = await self._send(call, priority=Priority(stream.name, is_live))
+            try:
+                answer = await self._send(call, priority=Priority(stream.name, is_live))
+            except ScopeError as error:
+                raise ScopeError(f"{stream.name} needs the scope {stream.scope}. {error}") from error
             requests += answer.attempts
             try:
                 return _read(stream, answer), requests
@@ -80,31 +100,44 @@ class ShopApi:
         raise AssertionError("unreachable: the last reading returns or raises")
 
     async def _send(self, call: Call, *, needs_cipher: bool = True, priority: Priority = PLAIN) -> Answer:
-        credential = await self._tokens.current(self._shop.credential_id)
-        try:
-            return await self._send_with(call, credential.access_token, needs_cipher, priority)
-        except TokenError:
-            credential = await self._tokens.renew(self._shop.credential_id, seen=credential.generation)
-        try:
-            return await self._send_with(call, credential.access_token, needs_cipher, priority)
-        except TokenError as error:
-            raise NeedsReauthError(
-                f"{error} A fresh token was refused too: the seller has withdrawn the consent. "
-                "Run `shopsync shops connect`"
-            ) from error
+        credential_id = self._shop.credential_id
+        is_fresh = False
+        with self._tokens.kept(credential_id):
+            for _ in range(_SENDINGS):
+                used = await self._tokens.current(credential_id)
 
-    async def _send_with(
-        self, call: Call, access_token: str, needs_cipher: bool, priority: Priority
-    ) -> Answer:
-        access = Access(
-            keys=self._app.keys,
-            token=access_token,
-            cipher=self._shop.cipher if needs_cipher else None,
-            shop_id=self._shop.shop_id,
+                def newest_token() -> str:
+                    nonlocal used
+                    used = self._tokens.newest(credential_id)
+                    return used.access_token
+
+                access = Access(
+                    keys=self._app.keys,
+                    token=newest_token,
+                    cipher=self._shop.cipher if needs_cipher else None,
+                    shop_id=self._shop.shop_id,
+                )
+                try:
+                    return await self._app.client.send(
+                        call, access, pacer=self.pacer, guard=self._lease.check, priority=priority
+                    )
+                except TokenError as error:
+                    if is_fresh and await self._is_in_force(used):
+                        raise NeedsReauthError(
+                            f"{error} A fresh token was refused too: the seller has withdrawn the consent. "
+                            "Run `shopsync shops connect`"
+                        ) from error
+                    await self._tokens.renew(credential_id, seen=used.generation)
+                    is_fresh = True
+        raise RequestError(
+            f"TikTok Shop refused {_SENDINGS} tokens that were replaced on the way; it is tried again later"
         )
-        return await self._app.client.send(
-            call, access, pacer=self.pacer, guard=self._lease.check, priority=priority
-        )
+
+    async def _is_in_force(self, used: Credential) -> bool:
+        """False when the token was refused for its age, or because another one had taken its place."""
+        if used.access_expires_at <= self.clock.now():
+            return False
+        return await self._tokens.is_newest(used)
 
 
 def _read(stream: Stream, answer: Answer) -> Page:

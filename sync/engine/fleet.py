@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 
 import structlog
 
 from sync.engine.api import ShopApi
-from sync.engine.requests import RunReport, StreamProgress, SyncRequest
+from sync.engine.requests import NOTIFICATION, RunReport, StreamProgress, SyncRequest
 from sync.engine.shop_sync import ShopSync, Tools
 from sync.engine.tokens import TokenSource
-from sync.errors import AppError, DatabaseGoneError, SettingsError, SyncError
+from sync.errors import AppError, DatabaseError, DatabaseGoneError, SettingsError, SyncError
 from sync.model import Shop
 from sync.store.leases import Lease, LeaseKeeper
 from sync.tiktok.apps import Apps
@@ -23,8 +25,20 @@ log = structlog.get_logger(__name__)
 # Whoever held the lease before may have used this much of the current second's requests.
 _AFTER_TAKEOVER_S = 1.0
 _LEASE_RETRY_S = 1.0
+# How often a process without a daemon's clock looks for hints of the shops that it syncs.
+_LISTEN_EVERY_S = 1.5
+# Of the seats of the process, for visits, besides them: single requests that hardly cost anything.
+_VISITS_SHARE = 4
 _MISCONFIGURED_S = 900.0
 _MOST_PACERS = 20_000
+
+
+@dataclass(slots=True)
+class _Visit:
+    """A visit that is under way, or waits for its seat."""
+
+    gives_way: bool = False
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Fleet:
@@ -46,13 +60,50 @@ class Fleet:
         self._pacers: OrderedDict[str, Pacer] = OrderedDict()
         self._running: dict[str, ShopSync] = {}
         self._reserved: set[str] = set()
+        self._visits: dict[str, _Visit] = {}
+        # Shops to read hints of, once a sync of theirs begins.
+        self._rung: set[str] = set()
         self._seats = asyncio.Semaphore(tools.settings.parallel_shops)
+        self._visit_seats = asyncio.Semaphore(max(1, tools.settings.parallel_shops // _VISITS_SHARE))
         self._stopping = asyncio.Event()
 
     @property
     def running(self) -> frozenset[str]:
         """The shops that are being synced by this process."""
         return frozenset(self._running)
+
+    @property
+    def visited(self) -> frozenset[str]:
+        """The shops of which this process reads no more than hints name; they give way."""
+        return frozenset(self._visits)
+
+    def is_rung(self, shop_id: str) -> bool:
+        """True when hints of the shop were left for its next sync or visit."""
+        return shop_id in self._rung
+
+    def ring(self, shop_ids: Iterable[str]) -> list[str]:
+        """Shops of which nothing is being read here; the others look at their hints now."""
+        idle = []
+        for shop_id in shop_ids:
+            if (sync := self._running.get(shop_id)) is not None:
+                sync.hinted.ring()
+            elif shop_id in self._reserved:
+                self._rung.add(shop_id)
+            else:
+                idle.append(shop_id)
+        return idle
+
+    async def visit(self, shop_id: str) -> RunReport:
+        """What is hinted at of the shop was read; "busy" when another sync has the shop or wanted it."""
+        self._rung.add(shop_id)
+        return await self.sync(SyncRequest(shop_id, (), reason=NOTIFICATION))
+
+    def give_way(self, shop_id: str) -> None:
+        """A visit of the shop begins nothing more; it ends with what is under way."""
+        if (visit := self._visits.get(shop_id)) is not None:
+            visit.gives_way = True
+            if (sync := self._running.get(shop_id)) is not None:
+                sync.hinted.finish()
 
     async def stop(self) -> None:
         """Nothing new is begun; syncs under way end at their next slice, or are cut short."""
@@ -69,26 +120,41 @@ class Fleet:
         "busy". Raises AppError and DatabaseGoneError, which are not of this shop alone.
         """
         report = report or RunReport(request.shop_id)
-        if request.shop_id in self._reserved:
+        shop_id = request.shop_id
+        while not request.is_visit and (visit := self._visits.get(shop_id)) is not None:
+            self.give_way(shop_id)
+            await visit.ended.wait()
+        if shop_id in self._reserved:
             report.outcome = "busy"
             return report
-        self._reserved.add(request.shop_id)
+        self._reserved.add(shop_id)
+        if request.is_visit:
+            self._visits[shop_id] = _Visit()
         try:
             while True:
                 # The seat is given back while another process syncs the shop: others may use it.
-                async with self._seats:
+                async with self._visit_seats if request.is_visit else self._seats:
                     await self._sync(request, report)
                 again = wait_for_lease and report.outcome in ("busy", "stopped")
                 if not again or self._stopping.is_set():
                     return report
                 # Stopped: the lease was lost, perhaps with a restart of Postgres. Busy: the other
-                # process lets go without a sign.
+                # process lets go without a sign, and at once if it is only there for hints.
                 report.problems.clear()
+                with suppress(DatabaseError):
+                    await self._tools.hints.want(shop_id)
                 await asyncio.sleep(_LEASE_RETRY_S)
         finally:
-            self._reserved.discard(request.shop_id)
+            self._reserved.discard(shop_id)
+            if request.is_visit:
+                ended = self._visits.pop(shop_id)
+                report.outcome = "busy" if ended.gives_way else report.outcome
+                ended.ended.set()
 
     async def _sync(self, request: SyncRequest, report: RunReport) -> None:
+        visit = self._visits.get(request.shop_id)
+        if visit is not None and visit.gives_way:
+            return
         shop = await self._find(request.shop_id, report)
         if shop is None or self._stopping.is_set():
             report.outcome = "failed" if shop is None else "stopped"
@@ -107,13 +173,21 @@ class Fleet:
             pacer.pause(_AFTER_TAKEOVER_S)
         api = ShopApi(shop, app=app, tokens=self._tokens, pacer=pacer, lease=lease)
         sync = ShopSync(shop, request, tools=self._tools, api=api, lease=lease, report=report)
+        sync.hinted.is_crowded = self._visit_seats.locked
         self._running[shop.shop_id] = sync
         if self._stopping.is_set():
             sync.stop()  # The wish came while the lease was taken.
+        if visit is not None and visit.gives_way:
+            sync.hinted.finish()
+        if shop.shop_id in self._rung:
+            self._rung.discard(shop.shop_id)
+            sync.hinted.ring()
         try:
             await sync.run()
         finally:
             self._running.pop(shop.shop_id, None)
+            if sync.hinted.is_rung:
+                self._rung.add(shop.shop_id)
             lease.learned_rate = pacer.learned_rate
             await self._leases.release(lease)
 
@@ -132,6 +206,7 @@ class Fleet:
         """The shop's app is not in the settings: its streams wait, so that others get their turn."""
         report.outcome = "failed"
         report.problems.append(str(error))
+        await self._tools.hints.drop(request.shop_id)
         for stream in request.streams:
             await self._tools.cursors.note_failure(
                 request.shop_id, stream, error=str(error), due_in_s=_MISCONFIGURED_S, parked_reason=None
@@ -149,6 +224,7 @@ class Fleet:
         Raises AppError when not one shop was let in by TikTok Shop, and DatabaseGoneError at once.
         """
         refusals: list[AppError] = []
+        listening = asyncio.create_task(self._listen(), name="hints for running syncs")
         try:
             async with asyncio.TaskGroup() as group:
                 for request, report in zip(requests, reports, strict=True):
@@ -159,7 +235,17 @@ class Fleet:
             if refusals and all(report.outcome == "failed" for report in reports):
                 raise refusals[0]
             return
+        finally:
+            listening.cancel()
         raise gone
+
+    async def _listen(self) -> None:
+        """Hints that other processes hear reach the syncs that run here."""
+        while True:
+            await asyncio.sleep(_LISTEN_EVERY_S)
+            with suppress(DatabaseError):
+                hinted = await self._tools.hints.shops()
+                self.ring(shop_id for shop_id in hinted if shop_id in self._running)
 
     async def _sync_guarded(
         self, request: SyncRequest, report: RunReport, wait_for_lease: bool, refusals: list[AppError]

@@ -8,19 +8,23 @@ from typing import Literal
 
 from sync.model import Tally
 
-# The reason of the daemon's rounds. One that finds nothing new leaves no row and no line in the log.
+# The reason of the daemon's rounds. Like a visit, one that finds nothing new leaves no row and no line in
+# the log.
 DUE = "due"
+# The reason of a visit: only what notifications hint at, or has its turn to be read again, is read.
+NOTIFICATION = "notification"
+QUIET = frozenset({DUE, NOTIFICATION})
 
 Outcome = Literal["complete", "incomplete", "failed", "busy", "stopped"]
 
 
 @dataclass(frozen=True, slots=True)
 class SyncRequest:
-    """A wish to sync one shop. A tick, a command and an onboarding all make the same.
+    """A wish to sync one shop. A tick, a notification, a command and an onboarding all make the same.
 
     Without ``since`` from the beginning of history; without ``until`` up to now, and what becomes
     due while history is still being read is read first. ``passes`` is how often a stream with
-    failed slices is planned again before the run gives up.
+    failed slices is planned again before the run gives up. One without streams is a visit.
     """
 
     shop_id: str
@@ -29,6 +33,11 @@ class SyncRequest:
     since: datetime | None = None
     until: datetime | None = None
     passes: int = 1
+
+    @property
+    def is_visit(self) -> bool:
+        """True when nothing is read but what hints name. It gives way to any other wish."""
+        return not self.streams
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from contextlib import suppress
 import structlog
 
 from sync import metrics
-from sync.engine.requests import DUE, RunReport, SyncRequest
+from sync.engine.requests import QUIET, RunReport, SyncRequest
 from sync.errors import DatabaseError
 from sync.store.leases import Lease
 from sync.store.runs import Runs
@@ -24,7 +24,7 @@ class Run:
     """Begun when the lease is held, ended with the report. ``run_id`` is known in between.
 
     A round that was due gets its row from its first slice that changes anything, when it lasts, or
-    at its end if that is not plain success; a quiet one gets none.
+    at its end if that is not plain success; a quiet one gets none. So does a visit.
     """
 
     def __init__(self, request: SyncRequest, *, runs: Runs, lease: Lease) -> None:
@@ -32,7 +32,7 @@ class Run:
         self._runs = runs
         self._lease = lease
         self._began = time.monotonic()
-        self._is_shown = request.reason != DUE
+        self._is_shown = request.reason not in QUIET
         self._timer: asyncio.TimerHandle | None = None
         self._late_row: asyncio.Task[None] | None = None
         self.run_id = 0

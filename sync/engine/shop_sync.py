@@ -13,6 +13,7 @@ import structlog
 
 from sync.engine import plan
 from sync.engine.api import ShopApi
+from sync.engine.hinted_reads import HintedReads
 from sync.engine.requests import RunReport, StreamProgress, SyncRequest
 from sync.engine.run import Run
 from sync.engine.slice_sync import SliceSync
@@ -31,6 +32,7 @@ from sync.errors import (
 from sync.model import Shop, Window
 from sync.settings import Settings
 from sync.store.cursors import Cursors
+from sync.store.hints import Hints
 from sync.store.leases import Lease
 from sync.store.pool import Database
 from sync.store.runs import Runs
@@ -57,6 +59,7 @@ class Tools:
     database: Database
     sink: Sink
     cursors: Cursors
+    hints: Hints
     runs: Runs
     shops: Shops
 
@@ -69,16 +72,21 @@ class ShopSync:
     ) -> None:
         self._shop = shop
         self._request = request
-        self._tools = replace(tools, cursors=tools.cursors.under(lease))
+        cursors = tools.cursors.under(lease)
+        self._tools = replace(tools, cursors=cursors)
         self._api = api
         self._lease = lease
         self._report = report
         self._stopping = asyncio.Event()
         self._run = Run(request, runs=tools.runs, lease=lease)
+        self.hinted = HintedReads(
+            api=api, sink=tools.sink, hints=tools.hints, cursors=cursors, lease=lease, report=report
+        )
 
     def stop(self) -> None:
         """No new slice is begun; those under way may end."""
         self._stopping.set()
+        self.hinted.finish()
 
     async def run(self) -> None:
         """The report tells what became of the request. Raises errors wider than the shop as they are."""
@@ -104,7 +112,8 @@ class ShopSync:
         """The error that ended the sync before its time, if one did."""
         error: SyncError | None = None
         try:
-            await self._run_streams(select_streams(self._request.streams))
+            visits = self._request.is_visit
+            await self._run_streams(() if visits else select_streams(self._request.streams))
         except* SyncError as group:
             error = _widest(group)
         if error is not None:
@@ -117,7 +126,7 @@ class ShopSync:
                 await self._postpone(str(error), _INACTIVE_S if isinstance(error, ShopError) else _REFUSED_S)
         elif self._report.problems:
             self._report.outcome = "incomplete"
-        elif self._shop.state == "inactive":
+        elif self._shop.state == "inactive" and not self._request.is_visit:
             await self._tools.shops.note_state(self._shop.shop_id, "active", reason=None)
         return error
 
@@ -132,11 +141,15 @@ class ShopSync:
             if not self._api.clock.is_known:
                 await self._api.learn_clock()
             now = self._api.clock.now()
-            async with asyncio.TaskGroup() as group:
-                for stream in streams:
-                    progress = self._report.streams.setdefault(stream.name, StreamProgress())
-                    progress.finished = False
-                    group.create_task(self._run_stream(stream, round_, progress, now), name=stream.name)
+            async with asyncio.TaskGroup() as aside:
+                aside.create_task(self.hinted.run(lingers=not streams), name="hinted reads")
+                async with asyncio.TaskGroup() as group:
+                    for stream in streams:
+                        progress = self._report.streams.setdefault(stream.name, StreamProgress())
+                        progress.finished = False
+                        group.create_task(self._run_stream(stream, round_, progress, now), name=stream.name)
+                if streams:
+                    self.hinted.finish()
         except asyncio.CancelledError:
             if not self._stopping.is_set():
                 raise

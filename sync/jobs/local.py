@@ -15,6 +15,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from sync.engine.fleet import Fleet
 from sync.engine.requests import DUE, SyncRequest
 from sync.errors import DatabaseError, SyncError
+from sync.jobs.visits import Visits
 from sync.store.cursors import Cursors
 
 log = structlog.get_logger(__name__)
@@ -62,12 +63,15 @@ class LocalJobs:
         streams: tuple[str, ...],
         tick_s: float = TICK_S,
         most_at_once: int,
+        visits: Visits | None = None,
     ) -> None:
         self._fleet = fleet
         self._cursors = cursors
         self._streams = streams
         self._tick_s = tick_s
         self._most_at_once = most_at_once
+        self._visits = visits
+        self._look_at = 0.0
         self._ring = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._more_is_due = False
@@ -83,9 +87,11 @@ class LocalJobs:
                     self._ring.clear()
                     if not stopping.is_set():
                         await self._start_due()
+                        await self._look_for_hints()
+            left = self._close()
             await self._fleet.stop()
-            if self._tasks:
-                await asyncio.wait(self._tasks, timeout=_STOP_S)
+            if left:
+                await asyncio.wait(left, timeout=_STOP_S)
         finally:
             watch.cancel()
             await self._cut_short()
@@ -98,9 +104,12 @@ class LocalJobs:
         room = self._most_at_once - len(self._tasks)
         if room <= 0:
             return
-        running = self._fleet.running | {task.get_name() for task in self._tasks}
+        visited = self._fleet.visited
+        running = (self._fleet.running - visited) | {task.get_name() for task in self._tasks}
         try:
-            due = await self._cursors.due_shops(self._streams, at_most=room, besides=sorted(running))
+            due = await self._cursors.due_shops(
+                self._streams, at_most=room, besides=sorted(running), visited=sorted(visited)
+            )
         except DatabaseError as error:
             self.is_healthy = False
             self._more_is_due = False
@@ -114,8 +123,26 @@ class LocalJobs:
             self._tasks.add(task)
             task.add_done_callback(self._note_end)
 
+    async def _look_for_hints(self) -> None:
+        """At each ring of the clock; syncs that end ring more often."""
+        now = asyncio.get_running_loop().time()
+        if self._visits is None or now < self._look_at:
+            return
+        self._look_at = now + self._tick_s / 2
+        try:
+            await self._visits.look()
+        except DatabaseError as error:
+            if self.is_healthy:  # Else it was said already.
+                log.error("database_unreachable", reason=str(error))
+
+    def _close(self) -> list[asyncio.Task[None]]:
+        """No visit begins any more. All that has not ended, of any kind."""
+        return [*self._tasks, *(() if self._visits is None else self._visits.close())]
+
     def _note_end(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        if self._visits is not None and self._fleet.is_rung(task.get_name()):
+            self._visits.begin(task.get_name())
         # A few at a time: asking for each single one would cost more than its sync.
         if self._more_is_due and len(self._tasks) <= self._most_at_once * _REFILL_BELOW:
             self._ring.set()
@@ -131,7 +158,7 @@ class LocalJobs:
 
     async def _cut_short(self) -> None:
         """No sync is left, whatever ended the daemon: the connections they use close next."""
-        left = tuple(self._tasks)
+        left = self._close()
         for task in left:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import os
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from sync.errors import SettingsError
+from sync.model import Tokens
 
-_KEY_BYTES = 32
 _KEY_ID_BYTES = 4
 _NONCE_BYTES = 12
 
@@ -25,33 +23,62 @@ KEY_MISSING = (
 
 
 class Vault:
-    """Encrypts with the first key and decrypts with whichever key a ciphertext names."""
+    """Encrypts with the first key and decrypts with whichever key a ciphertext names.
 
-    def __init__(self, keys: Sequence[bytes]) -> None:
-        self._ciphers = {_key_id(key): AESGCM(key) for key in keys}
-        self._newest = _key_id(keys[0]) if keys else None
+    ``reread`` is for keys that another process may rotate meanwhile: they are read again before
+    anything is sealed, and when a ciphertext names an unknown one.
+    """
+
+    def __init__(self, keys: Sequence[bytes], *, reread: Callable[[], Sequence[bytes]] | None = None) -> None:
+        self._reread = reread
+        self._take(keys)
+
+    def _take(self, keys: Sequence[bytes]) -> None:
+        self._ciphers = {key_id(key): AESGCM(key) for key in keys}
+        self._newest = key_id(keys[0]) if keys else None
+
+    @property
+    def newest(self) -> bytes:
+        """The id of the key that is sealed with. Raises SettingsError when there is none."""
+        if self._reread is not None:
+            self._take(self._reread())
+        if self._newest is None:
+            raise SettingsError(KEY_MISSING)
+        return self._newest
+
+    def holds(self, wanted: bytes) -> bool:
+        """True when what was sealed with the key of that id can be opened."""
+        if wanted not in self._ciphers and self._reread is not None:
+            self._take(self._reread())
+        return wanted in self._ciphers
 
     def seal(self, secret: str, *, bound_to: str) -> bytes:
         """The ciphertext; opens only with the same ``bound_to``, so it cannot be moved to another row."""
-        if self._newest is None:
-            raise SettingsError(KEY_MISSING)
+        newest = self.newest
         nonce = os.urandom(_NONCE_BYTES)
-        sealed = self._ciphers[self._newest].encrypt(nonce, secret.encode(), bound_to.encode())
-        return self._newest + nonce + sealed
+        return newest + nonce + self._ciphers[newest].encrypt(nonce, secret.encode(), bound_to.encode())
+
+    def seal_pair(self, tokens: Tokens, *, app: str, open_id: str) -> tuple[bytes, bytes]:
+        """The access and the refresh token, sealed for the row of that app and seller."""
+        return (
+            self.seal(tokens.access_token, bound_to=f"{app}|{open_id}|access"),
+            self.seal(tokens.refresh_token, bound_to=f"{app}|{open_id}|refresh"),
+        )
 
     def open(self, sealed: bytes, *, bound_to: str) -> str:
         """The secret. Raises SettingsError when its key is missing or it belongs elsewhere."""
-        key_id, rest = sealed[:_KEY_ID_BYTES], sealed[_KEY_ID_BYTES:]
-        cipher = self._ciphers.get(key_id)
+        sealed_with, rest = sealed[:_KEY_ID_BYTES], sealed[_KEY_ID_BYTES:]
         if not self._ciphers:
             raise SettingsError(KEY_MISSING)
-        if cipher is None:
+        if not self.holds(sealed_with):
             raise SettingsError(
-                f"the stored tokens are encrypted with key {key_id.hex()}, which SHOPSYNC_ENCRYPTION_KEY "
-                "does not hold: add that key behind the newest one, or connect the shops again"
+                f"the stored tokens are encrypted with key {sealed_with.hex()}, which "
+                "SHOPSYNC_ENCRYPTION_KEY does not hold: add that key behind the newest one, or connect the "
+                "shops again"
             )
+        nonce, ciphertext = rest[:_NONCE_BYTES], rest[_NONCE_BYTES:]
         try:
-            return cipher.decrypt(rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], bound_to.encode()).decode()
+            return self._ciphers[sealed_with].decrypt(nonce, ciphertext, bound_to.encode()).decode()
         except (InvalidTag, ValueError):  # ValueError: too short to be one.
             raise SettingsError(
                 "a stored token does not open with its key: the row was altered or moved; "
@@ -59,43 +86,6 @@ class Vault:
             ) from None
 
 
-def _key_id(key: bytes) -> bytes:
+def key_id(key: bytes) -> bytes:
+    """What a ciphertext names its key by; it tells nothing of the key."""
     return hashlib.sha256(b"shopsync key id" + key).digest()[:_KEY_ID_BYTES]
-
-
-def load_or_make_key(path: Path) -> bytes:
-    """The key in the file, made and written there with mode 0600 when there is none yet.
-
-    Raises SettingsError when something else is there: a new key would not open what the old one sealed.
-    """
-    try:
-        key = base64.urlsafe_b64decode(path.read_text().strip())
-    except FileNotFoundError:
-        return _make_key(path)
-    except OSError as error:
-        raise SettingsError(f"the key file {path} cannot be read: {error.strerror}") from None
-    except ValueError:
-        key = b""
-    if len(key) != _KEY_BYTES:
-        raise SettingsError(
-            f"the key file {path} is damaged: restore it from a backup; or remove it, and connect the "
-            "shops again"
-        )
-    return key
-
-
-def _make_key(path: Path) -> bytes:
-    key = os.urandom(_KEY_BYTES)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Written aside and linked: two processes that start at once agree on one key, whole.
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(base64.urlsafe_b64encode(key).decode() + "\n")
-    try:
-        os.link(draft, path)
-    except FileExistsError:
-        return load_or_make_key(path)
-    finally:
-        draft.unlink()
-    return key

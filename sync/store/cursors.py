@@ -132,10 +132,19 @@ class Cursors:
         return int(await self._database.value("count_rejects", shop_id, stream))
 
     async def due_shops(
-        self, streams: Sequence[str], *, at_most: int, besides: Sequence[str] = ()
+        self,
+        streams: Sequence[str],
+        *,
+        at_most: int,
+        besides: Sequence[str] = (),
+        visited: Sequence[str] = (),
     ) -> list[tuple[str, tuple[str, ...]]]:
-        """Active shops and their streams that are due, longest waiting first, and none of ``besides``."""
-        rows = await self._database.rows("due_shops", list(streams), at_most, list(besides))
+        """Active shops and their streams that are due, longest waiting first, and none of ``besides``.
+
+        Shops that are ``visited`` by the caller itself are not kept from being due by that.
+        """
+        values = (list(streams), at_most, list(besides), list(visited))
+        rows = await self._database.rows("due_shops", *values)
         return [(row["shop_id"], tuple(row["streams"])) for row in rows]
 
     async def retry_failed(self) -> None:

@@ -15,7 +15,7 @@ import fasteners
 import platformdirs
 import psutil
 
-from sync.errors import DatabaseError
+from sync.errors import DatabaseError, SettingsError
 
 _DATABASE = "shopsync"
 
@@ -40,6 +40,12 @@ class EmbeddedPostgres:
     def _start(self) -> None:
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingsError(
+                f"the data directory {self._directory} cannot be made: {error.strerror}. Give a folder that "
+                "can be written to in SHOPSYNC_DATA_DIR, or a server of yours in SHOPSYNC_DATABASE_URL"
+            ) from error
+        try:
             self._server = start_server(self._directory / "postgres", cleanup_mode="stop")
         except ImportError as error:
             raise DatabaseError(
@@ -52,6 +58,11 @@ class EmbeddedPostgres:
             ) from error
         self.url = self._server.get_uri()
         self.psql = Path(self._server.bin_path) / "psql"
+
+
+def has_embedded(directory: Path) -> bool:
+    """Whether a PostgreSQL of ours was made in the directory before."""
+    return (directory / "postgres" / "PG_VERSION").exists()
 
 
 def start_server(directory: Path, *, cleanup_mode: str) -> Any:

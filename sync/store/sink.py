@@ -50,18 +50,29 @@ class Sink:
         await self._turns.wait_until_idle()
 
     async def write(
-        self, target: Target, page: Page | None, *, lease: Lease, closing: Closing | None = None
+        self,
+        target: Target,
+        page: Page | None,
+        *,
+        lease: Lease,
+        closing: Closing | None = None,
+        is_urgent: bool = False,
     ) -> Tally:
         """What became of the page's records; with ``closing`` the slice is closed in the same transaction.
 
+        What is urgent is stored before all that waits for its turn.
         Raises FencedOutError when the lease is another's by now, and then has written nothing.
         """
         if closing is not None and (page is None or not page.records):
             await self._empty.close(lease, target.stream, closing)
             metrics.SLICES.labels(target.stream, closing.verdict).inc()
             return Tally()
-        async with self._turns.take(lease.shop_id):
+        async with self._turns.take(lease.shop_id, urgent=is_urgent):
+            is_familiar = self._is_familiar.get((lease.shop_id, target.stream), True)
             tally = await self._put(target, page, lease, closing)
+        if is_urgent:
+            # A few records out of turn tell nothing of the pages of a walk.
+            self._is_familiar[lease.shop_id, target.stream] = is_familiar
         for outcome in ("inserted", "updated", "stale", "unchanged", "rejected"):
             if count := getattr(tally, outcome):
                 metrics.RECORDS.labels(target.stream, outcome).inc(count)

@@ -16,6 +16,7 @@ class StreamStatus:
     shop_id: str
     name: str
     region: str
+    app: str
     state: str
     state_reason: str | None
     stream: str
@@ -33,6 +34,7 @@ class StreamStatus:
     last_error_at: datetime | None
     parked_reason: str | None
     synced_by: str | None
+    consent_ends_at: datetime | None
 
 
 class Status:

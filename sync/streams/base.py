@@ -46,11 +46,28 @@ Slicing = TimeWindows | ParentKeys | WholeList
 
 
 @dataclass(frozen=True, slots=True)
+class Lookup:
+    """How records are asked for by their ids, at most ``size`` in a call.
+
+    ``without`` are members that the search does not have: left in, a record would differ by its source.
+    """
+
+    method: str
+    path: str
+    size: int
+    query: Callable[[tuple[str, ...]], Mapping[str, str]] = lambda _: {}
+    body: Callable[[tuple[str, ...]], Body] | None = None
+    without: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Stream:
     """One entity. ``records`` is the list in an answer's ``data``, ``key`` the id in each record.
 
     ``statement`` is the named statement that takes a page apart; ``scope`` what the seller must
-    have granted; ``page_size`` is None where the endpoint does not page.
+    have granted; ``page_size`` is None where the endpoint does not page. ``webhooks`` are the types of
+    notifications that hint at a change of a record, and ``named_by`` is the member that names it there;
+    it is read by ``lookup``, or without one by a narrow window of the search.
     """
 
     name: str
@@ -63,3 +80,6 @@ class Stream:
     slicing: Slicing
     page_size: int | None = None
     query: Mapping[str, str] = field(default_factory=dict)
+    webhooks: frozenset[int] = frozenset()
+    named_by: str = ""
+    lookup: Lookup | None = None

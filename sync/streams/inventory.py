@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from sync.streams.base import ParentKeys, Stream
+from sync.streams.base import Body, Lookup, ParentKeys, Stream
+
+_PATH = "/product/202309/inventory/search"
+_SIZE = 100
+
+
+def _body(product_ids: tuple[str, ...]) -> Body:
+    return {"product_ids": list(product_ids)}
+
 
 INVENTORY = Stream(
     name="inventory",
     method="POST",
-    path="/product/202309/inventory/search",
+    path=_PATH,
     records="inventory",
     key="product_id",
     scope="seller.product.basic",
     statement="store_inventory",
     slicing=ParentKeys(
         keys="product_ids",
-        size=100,
+        size=_SIZE,
         after="products",
-        body=lambda keys: {"product_ids": list(keys)},
+        body=_body,
     ),
+    # New products, status of SKUs; stock that runs low, stock that somebody changed.
+    webhooks=frozenset({16, 27, 50, 71}),
+    named_by="product_id",
+    lookup=Lookup(method="POST", path=_PATH, size=_SIZE, body=_body),
 )

@@ -30,4 +30,8 @@ PRODUCTS = Stream(
     page_size=100,
     # Nobody documents whether ALL includes DELETED: asking for both is right either way.
     slicing=TimeWindows(bodies=(_all, _deleted)),
+    # Product status, information, creation, category and audit; status of SKUs. Get Product is no
+    # look-up for them: it shows a product in another shape, and no deleted one.
+    webhooks=frozenset({5, 15, 16, 18, 37, 50}),
+    named_by="product_id",
 )

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 
 import aiohttp
 import structlog
@@ -56,10 +57,10 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """On whose behalf a call is made."""
+    """On whose behalf a call is made. A token that is a function is asked for when the request leaves."""
 
     keys: AppKeys
-    token: str = field(repr=False)
+    token: str | Callable[[], str] = field(repr=False)
     cipher: str | None = field(default=None, repr=False)
     shop_id: str = ""
 
@@ -118,8 +119,15 @@ class Client:
         """
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                turn = Turn(pacer, guard, clock=self.clock, answer_s=_ANSWER_S, priority=priority)
-                data = await self._send_once(call, access, turn)
+                turn = Turn(
+                    pacer,
+                    guard,
+                    clock=self.clock,
+                    answer_s=_ANSWER_S,
+                    priority=priority,
+                    sign=partial(self._sign, call, access),
+                )
+                data = await self._send_once(call, turn)
             except RequestError as error:
                 metrics.REQUESTS.labels(access.shop_id, type(error).__name__).inc()
                 if isinstance(error, RateLimitedError):
@@ -149,7 +157,13 @@ class Client:
         envelope = await self._exchange("GET", url, Turn(None, None, clock=self.clock, answer_s=_TOKEN_S))
         return bytes(envelope.data)
 
-    async def _send_once(self, call: Call, access: Access, turn: Turn) -> bytes:
+    async def _send_once(self, call: Call, turn: Turn) -> bytes:
+        headers = {"content-type": "application/json"}
+        url = self._api_url.joinpath(call.path.lstrip("/"))
+        envelope = await self._exchange(call.method, url, turn, headers=headers, body=call.body)
+        return bytes(envelope.data)
+
+    def _sign(self, call: Call, access: Access, request: aiohttp.ClientRequest) -> None:
         timestamp = str(int(self.clock.time()))
         query = {**call.query, "app_key": access.keys.app_key, "timestamp": timestamp}
         if access.cipher is not None:
@@ -157,10 +171,9 @@ class Client:
         query["sign"] = sign_request(
             call.path, query, app_secret=access.keys.app_secret, body=call.body or b""
         )
-        headers = {"x-tts-access-token": access.token, "content-type": "application/json"}
-        url = self._api_url.joinpath(call.path.lstrip("/")).with_query(query)
-        envelope = await self._exchange(call.method, url, turn, headers=headers, body=call.body)
-        return bytes(envelope.data)
+        request.url = request.url.with_query(query)
+        token = access.token if isinstance(access.token, str) else access.token()
+        request.headers["x-tts-access-token"] = token
 
     async def _exchange(
         self,

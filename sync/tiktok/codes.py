@@ -74,7 +74,9 @@ def _classify_code(code: int, text: str) -> SyncError:
             f"The signature is refused: check that SHOPSYNC_APP_SECRET belongs to SHOPSYNC_APP_KEY ({text})"
         )
     if code == 98001006:
-        return AppError(f"Check SHOPSYNC_APP_KEY and SHOPSYNC_APP_SECRET: they belong together ({text})")
+        return AppError(
+            f"SHOPSYNC_APP_KEY and SHOPSYNC_APP_SECRET must be of the same app: copy both anew ({text})"
+        )
     if code == 36009033:
         return AppError(f"Add this machine's address to the app's IP allow list in Partner Center ({text})")
     if code == HOURLY_CAP:

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from sync.errors import BadRequestError, NeedsReauthError, RequestError
+from sync.errors import AppError, BadRequestError, NeedsReauthError, RequestError, SyncError
 from sync.model import AuthorizedShop, Tokens
 from sync.tiktok.client import Access, AppKeys, Call, Client
 from sync.tiktok.limiter import Pacer
@@ -58,7 +58,7 @@ async def exchange_code(client: Client, keys: AppKeys, code: str) -> Tokens:
         raise NeedsReauthError(
             f"A code lives 30 minutes and works once: open the consent page again for a new one ({error})"
         ) from None
-    tokens = _read_tokens(data)
+    tokens = _read_tokens(data, obtained_at=client.clock.now())
     if not tokens.open_id:
         raise RequestError("the token answer has no open_id, without which sellers cannot be told apart")
     return tokens
@@ -80,11 +80,13 @@ async def refresh_tokens(client: Client, keys: AppKeys, refresh_token: str) -> T
                 "grant_type": "refresh_token",
             },
         )
-    except BadRequestError as error:
+    except (AppError, NeedsReauthError, RequestError):
+        raise
+    except SyncError as error:
         # An unknown refusal is no proof that the consent is gone: condemning it would stop every
         # shop of the seller for a fault that may be ours.
         raise RequestError(f"The token could not be refreshed; it is tried again ({error})") from None
-    return _read_tokens(data)
+    return _read_tokens(data, obtained_at=client.clock.now())
 
 
 async def list_shops(
@@ -110,7 +112,7 @@ async def list_shops(
     ]
 
 
-def _read_tokens(data: bytes) -> Tokens:
+def _read_tokens(data: bytes, *, obtained_at: datetime) -> Tokens:
     try:
         body = msgspec.json.decode(data, type=_TokenBody)
     except msgspec.DecodeError as error:
@@ -126,6 +128,7 @@ def _read_tokens(data: bytes) -> Tokens:
         access_expires_at=access_expires_at,
         refresh_token=body.refresh_token,
         refresh_expires_at=refresh_expires_at,
+        obtained_at=obtained_at,
         open_id=body.open_id or "",
         seller_name=body.seller_name or "",
         seller_region=body.seller_base_region or "",

@@ -28,13 +28,17 @@ class Priority:
 
 PLAIN = Priority()
 
+Sign = Callable[[aiohttp.ClientRequest], None]
+
 
 class Turn:
     """One request's wait for its pacer, once it has a connection and before it leaves on it.
 
     Waiting before that would be wrong: names are resolved and connections made at their own
-    speed, and requests that were let go one by one would arrive in bunches. Afterwards ``sent`` is
-    the monotonic moment at which it left, and ``sent_at`` the same by TikTok's clock.
+    speed, and requests that were let go one by one would arrive in bunches. ``sign`` puts the time
+    and the token on the request when its turn has come: while it waited both may have aged.
+    ``guard`` is the last to be asked, and may raise. Afterwards ``sent`` is the monotonic moment at
+    which it left, and ``sent_at`` the same by TikTok's clock.
     """
 
     def __init__(
@@ -45,21 +49,25 @@ class Turn:
         clock: ApiClock,
         answer_s: float,
         priority: Priority = PLAIN,
+        sign: Sign | None = None,
     ) -> None:
         self._pacer = pacer
         self._guard = guard
         self._priority = priority
         self._answer_s = answer_s
+        self._sign = sign
         self.deadline = asyncio.timeout(_CONNECT_S)
         self._clock = clock
         self.sent = time.monotonic()
         self.sent_at = clock.now()
 
-    async def take(self) -> None:
-        """Returns when the request may leave; from then on the answer's time runs."""
+    async def take(self, request: aiohttp.ClientRequest) -> None:
+        """The request may leave, signed as of now; from then on the answer's time runs."""
         self.deadline.reschedule(None)
         if self._pacer is not None:
             await self._pacer.acquire(self._priority.lane, urgent=self._priority.is_urgent)
+        if self._sign is not None:
+            self._sign(request)
         if self._guard is not None:
             self._guard()
         self.sent = time.monotonic()
@@ -96,7 +104,7 @@ class TurnConnector(aiohttp.TCPConnector):
     ) -> Connection:
         connection = await super().connect(req, traces, patience)
         try:
-            await TURN.get().take()
+            await TURN.get().take(req)
         except BaseException:
             connection.release()
             raise

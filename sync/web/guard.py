@@ -26,8 +26,18 @@ class Guard:
     """
 
     def __init__(self, settings: Web) -> None:
-        self._is_local = is_loopback(settings.host)
+        listens_locally = is_loopback(settings.host)
+        # Whatever comes through a proxy looks local.
+        self._is_local = listens_locally and not settings.public_url
+        self._public_host = urlsplit(settings.public_url).hostname
+        self._is_https = settings.public_url.startswith("https:")
+        self._checks_host = listens_locally
         token = "" if settings.token is None else settings.token.get_secret_value()
+        if settings.public_url and not token:
+            raise SettingsError(
+                f"web.public_url is {settings.public_url}, so the web server can be reached from other "
+                "machines: set SHOPSYNC_WEB__TOKEN (make one with `openssl rand -hex 32`)"
+            )
         if not self._is_local and not token:
             raise SettingsError(
                 f"the web server on {settings.host} can be reached from other machines: set "
@@ -45,10 +55,10 @@ class Guard:
         its own. The name it used stands in the Host header.
         """
         hosts = request.headers.getall(hdrs.HOST, ())
-        if self._is_local and not all(_names_this_machine(host) for host in hosts):
+        if self._checks_host and not all(self._is_ours(_name_of(host)) for host in hosts):
             raise web.HTTPForbidden(
-                text="403: this server answers to 127.0.0.1 and localhost only; "
-                "a proxy must send such a Host header\n"
+                text="403: this server answers to 127.0.0.1, localhost and the host of web.public_url "
+                "only; a proxy must send such a Host header\n"
             )
 
     def admit(self, request: web.Request) -> None:
@@ -65,12 +75,29 @@ class Guard:
             return
         if self._is_token(request.query.get("token", "")):
             # Away from the address with the token, which would stay in the browser's history.
-            moved = web.HTTPSeeOther(request.path)
+            moved = web.HTTPSeeOther(request.rel_url.without_query_params("token"))
             moved.set_cookie(
-                _COOKIE, self._pass, max_age=_COOKIE_LIFE_S, httponly=True, samesite="Strict", path="/"
+                _COOKIE,
+                self._pass,
+                max_age=_COOKIE_LIFE_S,
+                httponly=True,
+                samesite="Strict",
+                secure=self._is_https and _name_of(request.host) == self._public_host,
+                path="/",
             )
             raise moved
         raise web.HTTPUnauthorized(text=_HOW, headers={hdrs.WWW_AUTHENTICATE: 'Bearer realm="shopsync"'})
+
+    def is_admitted(self, request: web.Request) -> bool:
+        """True when ``admit`` would let the request pass."""
+        try:
+            self.admit(request)
+        except web.HTTPException:
+            return False
+        return True
+
+    def _is_ours(self, name: str | None) -> bool:
+        return name is not None and (is_loopback(name) or name == self._public_host)
 
     def _is_token(self, given: str) -> bool:
         return _is_same(given, self._token)
@@ -81,9 +108,8 @@ def _is_same(given: str, expected: bytes) -> bool:
     return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), expected)
 
 
-def _names_this_machine(host: str) -> bool:
+def _name_of(host: str) -> str | None:
     try:
-        name = urlsplit(f"//{host}").hostname
+        return urlsplit(f"//{host}").hostname
     except ValueError:
-        return False
-    return name is not None and is_loopback(name)
+        return None

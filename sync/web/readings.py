@@ -38,6 +38,7 @@ class SharedReading(Generic[_T]):
         self._task: asyncio.Task[Reading[_T]] | None = None
         self._latest: Reading[_T] | None = None
         self._failed_at: float | None = None
+        self._is_outdated = False
 
     async def get(self, *, timeout_s: float) -> Reading[_T]:
         """The value, at most ``keep_s`` old.
@@ -65,6 +66,11 @@ class SharedReading(Generic[_T]):
                 await asyncio.wait({task}, timeout=timeout_s)
         return self._latest
 
+    def forget(self) -> None:
+        """Whoever asks next gets a value that was read from now on."""
+        self._latest = None
+        self._is_outdated = True
+
     async def close(self) -> None:
         """No reading is under way."""
         if self._task is not None:
@@ -78,9 +84,13 @@ class SharedReading(Generic[_T]):
         return self._task
 
     async def _read_once(self) -> Reading[_T]:
-        started = time.monotonic()
-        self._latest = Reading(await self._read(), started)
-        return self._latest
+        while True:
+            self._is_outdated = False
+            started = time.monotonic()
+            reading = Reading(await self._read(), started)
+            if not self._is_outdated:  # Else it was forgotten while it was read, and may be too old.
+                self._latest = reading
+                return reading
 
     def _end(self, task: asyncio.Task[Reading[_T]]) -> None:
         self._task = None

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import errno
-import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from http import HTTPStatus
-from pathlib import Path
 
-import jinja2
 import structlog
 from aiohttp import hdrs, web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from sync import metrics
 from sync.clock import utc_now
-from sync.errors import DatabaseError, SettingsError
-from sync.log import redact
+from sync.engine.onboarding import Onboarding
+from sync.errors import DatabaseError
 from sync.settings import Settings
 from sync.store.status import Status, StreamStatus
 from sync.web.gauges import set_gauges
 from sync.web.guard import Guard
+from sync.web.listener import Listener
+from sync.web.onboarding import ConsentPages
+from sync.web.pages import Pages
 from sync.web.readings import SharedReading
-from sync.web.status import Counts, describe, tell_duration
+from sync.web.status import Counts, describe
+from sync.web.waiting import WaitingPage
+from sync.web.webhooks import PATH, Webhooks
 
 log = structlog.get_logger(__name__)
 
@@ -33,27 +34,14 @@ _KEEP_COUNTS_S = 60.0
 _STATUS_TIMEOUT_S = 10.0
 _COUNTS_TIMEOUT_S = 2.0
 _PING_TIMEOUT_S = 2.0
-_MAX_BODY_BYTES = 256 * 1024
 _REFRESH_S = 10
-
-_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
-_CSP = "default-src 'none'; style-src 'nonce-{}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-
-_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class WebServer:
     """Serves while the async context is open. ``url`` is where, once it is.
 
     ``is_ready`` tells whether the daemon does its work, ``running`` which shops it is syncing now.
+    Sellers can consent where there is an ``onboarding``.
     Raises SettingsError when it would stand open to a network, or cannot listen.
     """
 
@@ -65,84 +53,78 @@ class WebServer:
         streams: Sequence[str],
         is_ready: Callable[[], bool],
         running: Callable[[], frozenset[str]],
+        onboarding: Onboarding | None = None,
+        webhooks: Webhooks | None = None,
     ) -> None:
         self._web = settings.web
         self._guard = Guard(settings.web)
         self._is_ready = is_ready
         self._running = running
+        self._webhooks = webhooks
         self._intervals_s = {stream: settings.intervals.of(stream) for stream in streams}
         self._status = SharedReading(lambda: status.read(streams, with_rows=False), keep_s=_KEEP_STATUS_S)
         self._counts = SharedReading(lambda: _count(status, streams), keep_s=_KEEP_COUNTS_S)
         # Not kept: a probe asks for the state at this moment.
         self._ping = SharedReading(status.ping, keep_s=0.0)
-        self._templates = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
+        self._waiting = SharedReading(self._count_waiting, keep_s=_KEEP_STATUS_S)
+        pages = Pages()
+        self._pages = pages
+        self._onboarding = onboarding
+        self._consents: ConsentPages | None = None
+        if onboarding is not None:
+            self._consents = ConsentPages(
+                onboarding, self._guard, pages, settings.web, on_change=self._look_again
+            )
+        self._listener = Listener(
+            settings.web,
+            self._routes(),
+            guard=self._guard,
+            pages=pages,
+            judge=None if webhooks is None else webhooks.judge,
         )
-        self._templates.filters["duration"] = tell_duration
-        self._runner: web.AppRunner | None = None
         self.url = ""
 
     async def __aenter__(self) -> WebServer:
-        # Without an access log: its lines would hold the token of `/?token=...`.
-        self._runner = web.AppRunner(
-            self._make_app(), access_log=None, keepalive_timeout=15, shutdown_timeout=10
-        )
-        await self._runner.setup()
-        try:
-            await web.TCPSite(self._runner, self._web.host, self._web.port).start()
-        except OSError as error:
-            await self._runner.cleanup()
-            raise _explain(error, self._web.host, self._web.port) from None
-        self.url = _url(self._web.host, self._runner.addresses[0][1])
+        await self._listener.__aenter__()
+        self.url = self._listener.url
         log.info("web_server_started", url=self.url)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._runner is not None:
-            await self._runner.cleanup()
-        for reading in (self._status, self._counts, self._ping):
+        await self._listener.__aexit__()
+        if self._consents is not None:
+            await self._consents.close()
+        for reading in (self._status, self._counts, self._ping, self._waiting):
             await reading.close()
 
-    def _make_app(self) -> web.Application:
-        app = web.Application(middlewares=[self._answer_errors], client_max_size=_MAX_BODY_BYTES)
-        app.on_response_prepare.append(_add_headers)
-        app.router.add_get("/", self._show_status)
-        app.router.add_get("/healthz", self._tell_alive)
-        app.router.add_get("/readyz", self._tell_ready)
-        app.router.add_get("/metrics", self._show_metrics)
-        return app
+    @property
+    def callback_url(self) -> str:
+        """Where sellers come back to: the redirect URL to register in Partner Center."""
+        return self._listener.callback_url
 
-    @web.middleware
-    async def _answer_errors(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
-        """Every fault becomes an answer that a person can read and that gives nothing away."""
-        try:
-            self._guard.check_host(request)
-            return await handler(request)
-        except web.HTTPUnauthorized as error:
-            response = self._tell_problem(
-                request, HTTPStatus.UNAUTHORIZED, "This page needs a token", str(error.text)
-            )
-            response.headers.extend({hdrs.WWW_AUTHENTICATE: error.headers[hdrs.WWW_AUTHENTICATE]})
-            return response
-        except web.HTTPNotFound:
-            return web.Response(status=404, text="404: there is nothing here; the status page is at /\n")
-        except web.HTTPException:
-            raise
-        except DatabaseError as error:
-            return self._tell_problem(
-                request,
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                "The database does not answer",
-                redact(str(error)),
-            )
-        except Exception:
-            # The outermost loop of a request: the page tells no more than that, the log tells all.
-            log.exception("web_request_failed", path=request.path)
-            return web.Response(status=500, text="500: this is a fault of shopsync; its log says more\n")
+    def _routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/", self._show_status),
+            web.get("/healthz", self._tell_alive),
+            web.get("/readyz", self._tell_ready),
+            web.get("/metrics", self._show_metrics),
+            *([web.post(PATH, self._webhooks.receive)] if self._webhooks is not None else []),
+            *self._consent_routes(),
+        ]
+
+    def _consent_routes(self) -> list[web.RouteDef]:
+        if self._onboarding is None or self._consents is None:
+            return []
+        waiting = WaitingPage(self._onboarding, self._guard, self._pages, on_change=self._look_again)
+        return [*self._consents.routes(), *waiting.routes()]
+
+    def _look_again(self) -> None:
+        """Who connects a shop and goes to the status page sees it there."""
+        self._status.forget()
+        self._waiting.forget()
+
+    async def _count_waiting(self) -> int:
+        return len(await self._onboarding.waiting()) if self._onboarding is not None else 0
 
     async def _show_status(self, request: web.Request) -> web.Response:
         self._guard.admit(request)
@@ -157,7 +139,15 @@ class WebServer:
             age_s=status.age_s,
             now=utc_now(),
         )
-        return self._render("status.html", HTTPStatus.OK, page=page, refresh_s=_REFRESH_S)
+        waiting = await self._waiting.look(timeout_s=_COUNTS_TIMEOUT_S)
+        return self._pages.render(
+            "status.html",
+            HTTPStatus.OK,
+            page=page,
+            apps=self._onboarding.app_names if self._onboarding is not None else (),
+            waiting=0 if waiting is None else waiting.value,
+            refresh_s=_REFRESH_S,
+        )
 
     async def _tell_alive(self, _request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -184,54 +174,7 @@ class WebServer:
             set_gauges(status.value)
         return web.Response(body=metrics.render(), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_LATEST})
 
-    def _tell_problem(
-        self, request: web.Request, status: HTTPStatus, title: str, message: str
-    ) -> web.Response:
-        if "text/html" not in request.headers.get(hdrs.ACCEPT, ""):
-            return web.Response(status=status, text=f"{status.value}: {title}. {message}\n")
-        return self._render("problem.html", status, title=title, message=message, refresh_s=_REFRESH_S)
-
-    def _render(self, template: str, status: HTTPStatus, **values: object) -> web.Response:
-        nonce = secrets.token_urlsafe(16)
-        text = self._templates.get_template(template).render(nonce=nonce, **values)
-        return web.Response(
-            status=status,
-            text=text,
-            content_type="text/html",
-            headers={"Content-Security-Policy": _CSP.format(nonce)},
-        )
-
 
 async def _count(status: Status, streams: Sequence[str]) -> Counts:
     rows: list[StreamStatus] = await status.read(streams, with_rows=True)
     return {(row.shop_id, row.stream): row.rows for row in rows if row.rows is not None}
-
-
-async def _add_headers(_request: web.Request, response: web.StreamResponse) -> None:
-    for name, value in _HEADERS.items():
-        response.headers.setdefault(name, value)
-    # Which version of which library answers is nobody's business.
-    response.headers[hdrs.SERVER] = "shopsync"
-
-
-def _url(host: str, port: int) -> str:
-    # Who listens everywhere is reached from here through loopback.
-    name = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
-
-
-def _explain(error: OSError, host: str, port: int) -> SettingsError:
-    if error.errno == errno.EADDRINUSE:
-        return SettingsError(
-            f"port {port} on {host} is taken by another program: stop it, "
-            "or set SHOPSYNC_WEB__PORT to a free one"
-        )
-    if error.errno == errno.EACCES:
-        return SettingsError(
-            f"port {port} on {host} needs more rights than this user has: "
-            "set SHOPSYNC_WEB__PORT to 1024 or more"
-        )
-    return SettingsError(
-        f"the web server cannot listen on {host} port {port} ({error.strerror}): "
-        "correct SHOPSYNC_WEB__HOST or SHOPSYNC_WEB__PORT"
-    )

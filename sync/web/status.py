@@ -47,12 +47,16 @@ _LABELS = {
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Something to tell about a shop or a stream; ``command`` is what to type about it."""
+    """Something to tell about a shop or a stream; ``command`` is what to type about it.
+
+    ``app`` is set where a new consent for that app helps.
+    """
 
     level: Level
     title: str
     text: str = ""
     command: str = ""
+    app: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +185,8 @@ def _shop_note(row: StreamStatus) -> Note | None:
             Level.ACT,
             "The seller must consent again; until then nothing of this shop is read",
             reason,
-            "" if _CONNECT in reason else _CONNECT,
+            "" if _CONNECT in reason else f"{_CONNECT}{f' --app {row.app}' if row.app else ''}",
+            app=row.app,
         )
     if row.state == "inactive":
         return Note(

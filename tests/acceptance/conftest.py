@@ -10,7 +10,6 @@ import pytest
 from sync.simulator.server import RunningSimulator
 from tests.acceptance.processes import Bench, bench_environment, connect_sellers
 from tests.conftest import StartSimulator
-from tests.secrecy import secrets_at_rest
 
 
 @pytest.fixture
@@ -25,7 +24,6 @@ async def bench(tmp_path: Path, database_url: str, simulator: RunningSimulator) 
     opened = Bench(tmp_path, bench_environment(database_url, simulator.url))
     yield opened
     await opened.close()
-    assert await secrets_at_rest(database_url) == []
 
 
 @pytest.fixture

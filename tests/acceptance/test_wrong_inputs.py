@@ -35,6 +35,11 @@ def assert_refused(finished: Finished, *says: str, code: int = 2) -> None:
         (("backfill", "--stream", "refunds"), ("refunds", "orders, products")),
         (("--config", "/nonexistent.toml", "status"), ("/nonexistent.toml", "cannot be read")),
         (("simulator", "--host", "0.0.0.0"), ("loopback only",)),
+        (
+            ("simulator", "--notify-url", "https://sync.example.com/hook"),
+            ("--notify-url", "this machine only"),
+        ),
+        (("simulator", "--redirect-url", "oauth/callback"), ("--redirect-url", "whole address")),
     ],
 )
 async def test_a_wrong_argument_is_explained(
@@ -48,6 +53,31 @@ async def test_an_unknown_option_is_named_with_its_usage(bench: Bench) -> None:
     assert finished.code == 2
     assert "No such option: --sinc" in finished.err
     assert "--since" in finished.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (("backfill", "--since"), "shopsync backfill"),
+        (("shops", "connect", "--code"), "shopsync shops connect"),
+        (("--config",), "shopsync"),
+    ],
+)
+async def test_an_option_without_its_value_points_to_the_help_of_its_command(
+    bench: Bench, arguments: tuple[str, ...], command: str
+) -> None:
+    assert_refused(await bench.shopsync(*arguments), f"see `{command} --help`")
+
+
+async def test_a_data_directory_that_cannot_be_made_is_no_fault_of_postgres(
+    bench: Bench, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    finished = await bench.shopsync(
+        "status", DATABASE_URL=None, ENCRYPTION_KEY=None, DATA_DIR=str(tmp_path / "file" / "data")
+    )
+    assert_refused(finished, "data directory", "SHOPSYNC_DATA_DIR")
+    assert "does not start" not in finished.err
 
 
 async def test_without_arguments_the_commands_are_listed(bench: Bench) -> None:

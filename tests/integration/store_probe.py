@@ -111,6 +111,10 @@ class OtherProcess:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     async def tell(self, command: str) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write(command.encode() + b"\n")

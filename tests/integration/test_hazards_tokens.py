@@ -88,18 +88,20 @@ async def test_a_pair_that_arrives_after_its_database_connection_was_lost_is_sto
     simulator = await start_simulator()
     async with connected_app(make_settings(database_url, simulator), simulator) as app:
         credential_id = await connection.fetchval(_CREDENTIAL)
-        before = await app.store.shops.read_credential(credential_id)
+        before = await app.store.credentials.read(credential_id)
         await connection.execute(_AGE)
         simulator.simulation.faults.add({"fault": "slow", "seconds": 0.5, "path": _REFRESH})
         renewing = asyncio.create_task(app.tokens.current(credential_id))
-        await wait_until_true(connection, _REFRESHES)
+        async with asyncio.timeout(20):
+            while not simulator.simulation.meter.token_refreshes:
+                await asyncio.sleep(0.005)
         ended = await connection.fetchval(
             "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
             " WHERE application_name = 'shopsync' AND datname = current_database()"
         )
         assert ended >= 1
         renewed = await renewing
-        stored = await app.store.shops.read_credential(credential_id)
+        stored = await app.store.credentials.read(credential_id)
         # The refresh token of before works no more: only what is stored now can go on.
         (report,) = await sync_all(app, streams=("orders",))
     assert renewed.refresh_token == stored.refresh_token != before.refresh_token

@@ -25,6 +25,7 @@ async def test_a_secret_in_a_table_is_found_as_text_and_as_bytes(
         f'{{"note": "{secret}"}}'.encode(),
     )
     assert sorted(await secrets_at_rest(database_url)) == ["sync.notifications", "sync.rejects"]
+    await connection.execute("TRUNCATE sync.notifications, sync.rejects")
 
 
 def test_a_test_that_prints_a_secret_fails(

@@ -11,18 +11,23 @@ import asyncpg
 import pytest
 
 from sync.app import App
-from sync.errors import NeedsReauthError, SettingsError, SyncError
+from sync.errors import NeedsReauthError, SettingsError
 from sync.model import AuthorizedShop, Tokens
 from sync.simulator.server import RunningSimulator
 from sync.store import pool
 from sync.store.credentials import Vault
 from sync.store.pool import Database
-from sync.store.shops import Credential, Shops
+from sync.store.shops import Shops
+from sync.store.tokens import Credential, Credentials
 from tests.conftest import StartSimulator
-from tests.integration.hazards import wait_until_true
-from tests.integration.store_probe import at, other_process
-from tests.support import connected_app, environment_of, make_settings
+from tests.integration.hazards import WAITS_FOR_A_LOCK, wait_until_true
+from tests.integration.store_probe import at
+from tests.support import connected_app, make_settings
 
+WAITING_SINCE = (
+    "SELECT max(query_start) FROM pg_stat_activity WHERE datname = current_database()"
+    " AND application_name LIKE 'shopsync%' AND wait_event_type = 'Lock'"
+)
 CREDENTIAL = "SELECT min(credential_id) FROM sync.credentials"
 KEY = bytes(32)
 
@@ -50,6 +55,7 @@ def tokens(number: int, *, open_id: str = "o1") -> Tokens:
         access_expires_at=at(10**6),
         refresh_token=f"canary-refresh-{number}",
         refresh_expires_at=at(10**8),
+        obtained_at=at(0),
         open_id=open_id,
         seller_name="Seller",
         seller_region="GB",
@@ -63,29 +69,10 @@ def shop(number: int) -> AuthorizedShop:
     )
 
 
-async def connect(database: Database, *, vault: Vault | None = None) -> tuple[Shops, int]:
-    shops = Shops(database, vault or Vault([KEY]))
+async def connect(database: Database) -> tuple[Shops, Credentials, int]:
+    shops, credentials = Shops(database, Vault([KEY])), Credentials(database, Vault([KEY]))
     await shops.connect("default", tokens(1), [shop(1), shop(2)], fetched_at=at(0))
-    return shops, (await shops.list())[0].shop.credential_id
-
-
-async def test_two_processes_with_fifty_tasks_each_refresh_once(
-    app: App, simulator: RunningSimulator, database_url: str, connection: asyncpg.Connection
-) -> None:
-    credential_id = await connection.fetchval(CREDENTIAL)
-    before = await app.tokens.current(credential_id)
-    simulator.change_options(latency_s=0.2)
-    environment = environment_of(database_url, simulator.url, simulator.options)
-    arguments = ("refresh", str(credential_id), "50")
-    async with (
-        other_process(*arguments, environment=environment) as one,
-        other_process(*arguments, environment=environment) as two,
-    ):
-        assert [await one.hear(), await two.hear()] == ["ready", "ready"]
-        await asyncio.gather(one.tell("go"), two.tell("go"))
-        said = [[await process.hear() for _ in range(2)] for process in (one, two)]
-    assert said == [["1", str(before.generation + 1)]] * 2
-    assert simulator.simulation.meter.token_refreshes == 1
+    return shops, credentials, (await shops.list())[0].shop.credential_id
 
 
 async def test_a_token_that_others_renewed_meanwhile_is_taken_without_asking(
@@ -161,41 +148,41 @@ async def test_nothing_readable_is_stored(database: Database, connection: asyncp
 async def test_the_list_of_shops_for_people_holds_no_secret(
     database: Database, connection: asyncpg.Connection
 ) -> None:
-    shops, _ = await connect(database)
+    shops, _, _ = await connect(database)
     row = await connection.fetchval("SELECT to_jsonb(s)::text FROM tiktok.shops AS s LIMIT 1")
     assert "canary" not in row
     assert "canary" not in repr(await shops.list())
 
 
 async def test_the_new_pair_replaces_the_old_one_which_is_kept_for_one_retry(database: Database) -> None:
-    shops, credential_id = await connect(database)
+    _, credentials, credential_id = await connect(database)
 
     async def ask(current: Credential) -> Tokens:
         return tokens(int(current.access_token[-1]) + 1)
 
     for seen in (1, 2):
-        await shops.refresh(credential_id, seen=seen, refresh=ask)
-    now = await shops.read_credential(credential_id)
+        await credentials.refresh(credential_id, seen=seen, refresh=ask)
+    now = await credentials.read(credential_id)
     assert (now.access_token, now.refresh_token) == ("canary-access-3", "canary-refresh-3")
     assert (now.previous_refresh_token, now.generation) == ("canary-refresh-2", 3)
 
 
 async def test_a_refresh_that_fails_changes_nothing(database: Database) -> None:
-    shops, credential_id = await connect(database)
-    before = await shops.read_credential(credential_id)
+    _, credentials, credential_id = await connect(database)
+    before = await credentials.read(credential_id)
 
     async def ask(_: Credential) -> Tokens:
         raise NeedsReauthError("no longer known")
 
     with pytest.raises(NeedsReauthError):
-        await shops.refresh(credential_id, seen=1, refresh=ask)
-    assert await shops.read_credential(credential_id) == before
+        await credentials.refresh(credential_id, seen=1, refresh=ask)
+    assert await credentials.read(credential_id) == before
 
 
 async def test_a_token_that_was_copied_to_another_seller_s_row_does_not_open(
     database: Database, connection: asyncpg.Connection
 ) -> None:
-    shops, _ = await connect(database)
+    shops, credentials, _ = await connect(database)
     await shops.connect("default", tokens(2, open_id="o2"), [shop(3)], fetched_at=at(0))
     await connection.execute(
         "UPDATE sync.credentials SET access_token = (SELECT access_token FROM sync.credentials"
@@ -203,24 +190,24 @@ async def test_a_token_that_was_copied_to_another_seller_s_row_does_not_open(
     )
     victim = await connection.fetchval("SELECT credential_id FROM sync.credentials WHERE open_id = 'o2'")
     with pytest.raises(SettingsError, match="altered or moved"):
-        await shops.read_credential(victim)
+        await credentials.read(victim)
 
 
 async def test_a_rotated_key_opens_what_the_old_one_sealed(database: Database) -> None:
-    old, new = bytes(32), bytes(range(32))
-    _, credential_id = await connect(database, vault=Vault([old]))
-    rotating = Shops(database, Vault([new, old]))
-    assert (await rotating.read_credential(credential_id)).access_token == "canary-access-1"
+    _, _, credential_id = await connect(database)
+    new = bytes(range(32))
+    rotating = Credentials(database, Vault([new, KEY]))
+    assert (await rotating.read(credential_id)).access_token == "canary-access-1"
     with pytest.raises(SettingsError, match="SHOPSYNC_ENCRYPTION_KEY"):
-        await Shops(database, Vault([new])).read_credential(credential_id)
+        await Credentials(database, Vault([new])).read(credential_id)
 
 
-async def test_whoever_waits_too_long_for_another_s_refresh_gets_an_error_of_ours(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
+async def test_whoever_waits_long_for_another_s_refresh_gets_what_it_brings(
+    database_url: str, connection: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(pool._SESSION, "lock_timeout", "100ms")
+    monkeypatch.setitem(pool._SESSION, "lock_timeout", "500ms")
     async with Database(database_url, size=8) as database:
-        shops, credential_id = await connect(database)
+        _, credentials, credential_id = await connect(database)
         asked, answered = asyncio.Event(), asyncio.Event()
 
         async def ask(_: Credential) -> Tokens:
@@ -228,58 +215,35 @@ async def test_whoever_waits_too_long_for_another_s_refresh_gets_an_error_of_our
             await answered.wait()
             return tokens(2)
 
-        slow = asyncio.create_task(shops.refresh(credential_id, seen=1, refresh=ask))
+        first = asyncio.create_task(credentials.refresh(credential_id, seen=1, refresh=ask))
         await asked.wait()
-        with pytest.raises(SyncError):
-            await shops.refresh(credential_id, seen=1, refresh=ask)
+        second = asyncio.create_task(credentials.refresh(credential_id, seen=1, refresh=ask))
+        # It has waited, was told that it took too long, and waits again.
+        await wait_until_true(connection, WAITS_FOR_A_LOCK)
+        began = await connection.fetchval(WAITING_SINCE)
+        await wait_until_true(connection, f"SELECT ({WAITING_SINCE}) > $1", began)
         answered.set()
-        assert (await slow).generation == 2
+        assert (await first, await second) == (True, False)
+        assert (await credentials.read(credential_id)).generation == 2
 
 
 async def test_a_new_consent_replaces_dead_tokens_and_wakes_their_shops(
     database: Database, connection: asyncpg.Connection
 ) -> None:
-    shops, credential_id = await connect(database)
-    await shops.condemn(credential_id, "gone", seen=1)
+    shops, credentials, credential_id = await connect(database)
+    await credentials.condemn(credential_id, "gone", seen=1)
     assert {row.shop.state for row in await shops.list()} == {"needs_reauth"}
     await shops.connect("default", tokens(5), [shop(1), shop(2)], fetched_at=at(1))
     assert {row.shop.state for row in await shops.list()} == {"active"}
-    assert (await shops.read_credential(credential_id)).needs_reauth is None
+    assert (await credentials.read(credential_id)).needs_reauth is None
     assert await connection.fetchval("SELECT count(*) FROM sync.credentials") == 1
 
 
 async def test_tokens_go_with_the_last_shop_of_a_seller(database: Database) -> None:
-    shops, credential_id = await connect(database)
+    shops, credentials, credential_id = await connect(database)
     assert await shops.disconnect("s1")
-    assert (await shops.read_credential(credential_id)).generation == 1
+    assert (await credentials.read(credential_id)).generation == 1
     assert await shops.disconnect("s2")
     with pytest.raises(NeedsReauthError, match="connect it again"):
-        await shops.read_credential(credential_id)
+        await credentials.read(credential_id)
     assert not await shops.disconnect("unknown")
-
-
-async def test_refreshes_that_take_long_leave_connections_for_others(
-    database: Database, connection: asyncpg.Connection
-) -> None:
-    shops = Shops(database, Vault([KEY]))
-    for number in range(20):
-        await shops.connect("default", tokens(1, open_id=f"o{number}"), [], fetched_at=at(0))
-    ids = [row[0] for row in await connection.fetch("SELECT credential_id FROM sync.credentials")]
-    may_answer = asyncio.Event()
-
-    async def answer_late(_: Credential) -> Tokens:
-        await may_answer.wait()
-        return tokens(2)
-
-    refreshes = [asyncio.create_task(shops.refresh(i, seen=1, refresh=answer_late)) for i in ids]
-    under_way = (
-        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database()"
-        " AND application_name = 'shopsync' AND state = 'idle in transaction')"
-    )
-    await wait_until_true(connection, under_way)
-    # Behind whoever asked for a connection before.
-    assert await asyncio.wait_for(database.value("ping"), 10) == 1
-    assert not any(task.done() for task in refreshes)
-    may_answer.set()
-    renewed = await asyncio.gather(*refreshes)
-    assert {credential.generation for credential in renewed} == {2}

@@ -150,6 +150,15 @@ async def test_the_token_in_the_address_becomes_a_cookie_and_leaves_the_address(
     assert (await stranger.get("/", Cookie=cookie.split(";")[0])).status == 401
 
 
+@pytest.mark.parametrize(("host", "is_secure"), [("sync.example.com", True), ("127.0.0.1", False)])
+async def test_the_cookie_is_for_https_where_https_is(
+    serve: Serve, shops: Shops, host: str, is_secure: bool
+) -> None:
+    browser = await serve(token=TOKEN, public_url="https://sync.example.com")
+    answer = await browser.get(f"/?token={quote(TOKEN)}", Host=host)
+    assert ("Secure" in answer.headers["Set-Cookie"]) is is_secure
+
+
 async def test_a_port_that_is_taken_is_a_fault_of_the_settings(serve: Serve) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))

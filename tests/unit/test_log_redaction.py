@@ -164,6 +164,7 @@ def test_one_event_is_one_line_of_json() -> None:
             access_expires_at=NOW,
             refresh_token=CANARY,
             refresh_expires_at=NOW,
+            obtained_at=NOW,
             open_id="o",
             seller_name="s",
             seller_region="GB",

@@ -71,6 +71,7 @@ BAD_VALUES = [
     ("DATABASE_URL", "postgresql://user:can#ary@host:5432/db"),
     ("DATABASE_URL", "postgresql://user:can?ary@host:5432/db"),
     ("DATABASE_URL", "postgresql://[::1/canary"),
+    ("WEB__PUBLIC_URL", "https://sync.example.com/canary"),
 ]
 
 
@@ -191,6 +192,11 @@ def test_a_secret_in_a_file_is_refused_and_not_shown(tmp_path: Path, toml: str, 
 @pytest.mark.parametrize(
     ("toml", "fault"),
     [
+        ("[database]\nurl = 'x'", "did you mean SHOPSYNC_DATABASE_URL? That is a secret"),
+        (
+            "history_since = 'yesterday'",
+            "history_since (SHOPSYNC_HISTORY_SINCE): is not a date; write it like",
+        ),
         ("Settle_S = 5", "Settle_S is not a setting; did you mean settle_s?"),
         ("settel_s = 5", "settel_s is not a setting; did you mean settle_s?"),
         ("[web]\nprot = 1", "web.prot is not a setting"),

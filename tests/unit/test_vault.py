@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sync.errors import SettingsError
-from sync.store.credentials import Vault, load_or_make_key
+from sync.store.credentials import Vault
+from sync.store.key_file import load_or_make_keys
 
 OLD, NEW = bytes(range(32)), bytes(range(32, 64))
 PLACE = "default|open-1|access"
@@ -88,9 +89,9 @@ def test_without_a_key_nothing_is_sealed_or_opened_and_the_setting_is_named() ->
 
 def test_a_key_is_made_once_for_the_owner_s_eyes_only(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "key"
-    key = load_or_make_key(path)
+    (key,) = load_or_make_keys(path)
     assert len(key) == 32
-    assert load_or_make_key(path) == key
+    assert load_or_make_keys(path) == [key]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [p.name for p in path.parent.iterdir()] == ["key"]
 
@@ -98,7 +99,7 @@ def test_a_key_is_made_once_for_the_owner_s_eyes_only(tmp_path: Path) -> None:
 def test_a_key_made_by_another_process_meanwhile_is_taken(tmp_path: Path) -> None:
     path = tmp_path / "key"
     path.write_text(base64.urlsafe_b64encode(OLD).decode() + "\n")
-    assert load_or_make_key(path) == OLD
+    assert load_or_make_keys(path) == [OLD]
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"!!!", b"c2hvcnQ=", b"\xff\xfe", b"QUJD" * 20])
@@ -106,10 +107,10 @@ def test_a_damaged_key_file_is_named_and_never_replaced(tmp_path: Path, content:
     path = tmp_path / "key"
     path.write_bytes(content)
     with pytest.raises(SettingsError, match=str(path)):
-        load_or_make_key(path)
+        load_or_make_keys(path)
     assert path.read_bytes() == content
 
 
 def test_a_folder_in_place_of_the_key_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=str(tmp_path)):
-        load_or_make_key(tmp_path)
+        load_or_make_keys(tmp_path)
