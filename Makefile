@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint bench bench-peers wheel lock clean
+.PHONY: demo test soak lint bench bench-peers wheel lock clean
 
 $(STAMP): requirements-dev.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -24,10 +24,15 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 3 --dist loadgroup
+
+soak: $(STAMP)
+	$(BIN)/python -m tests.soak.kills
+	$(BIN)/python -m tests.soak.tokens
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks --write
+	$(BIN)/python -m tests.benchmarks.webhooks --write
 
 bench-peers: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.peers --write

@@ -117,7 +117,7 @@ def measure(
     if simulator is not None:
         simulator.ask("stats/reset", now=True)
     before = (server.cpu_s(), simulator.cpu_s if simulator else 0.0)
-    stolen_before = _stolen_s()
+    stolen_before = stolen_s()
     with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
         started = time.perf_counter()
         process = subprocess.Popen(
@@ -130,7 +130,7 @@ def measure(
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
         seconds = time.perf_counter() - started
-        stolen_s = _stolen_s() - stolen_before
+        taken_s = stolen_s() - stolen_before
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         said = (folder / "err").read_text(errors="replace")[-3000:]
@@ -146,7 +146,7 @@ def measure(
         requests=requests,
         worst_second=max((shop["worst_second"] for shop in arrivals), default=0),
         middle_rate=middle_rate_of(seen, requests),
-        stolen=stolen_s / (seconds * (os.cpu_count() or 1)),
+        stolen=taken_s / (seconds * (os.cpu_count() or 1)),
     )
 
 
@@ -198,7 +198,7 @@ def _when(seen: list[tuple[float, int]], count: float) -> float | None:
     return None
 
 
-def _stolen_s() -> float:
+def stolen_s() -> float:
     """Seconds that our processors were ready to work and the host let others have them, since the boot."""
     return int(Path("/proc/stat").read_text().split(maxsplit=9)[8]) / _TICKS
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import platform
 import re
@@ -72,8 +73,9 @@ class Report:
         text = io.StringIO()
         console = Console(file=text, width=_WIDTH, highlight=False, color_system=None)
         console.print(_figures_table(self.figures))
-        console.print()
-        console.print(_runs_table(self.runs))
+        if self.runs:
+            console.print()
+            console.print(_runs_table(self.runs))
         for note in notes:
             console.print(f"\n{note}")
         console.print(f"\n{_provenance(server_version)}")
@@ -146,6 +148,11 @@ def _cpu() -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.machine()
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """The smallest of the values that so many of them do not exceed."""
+    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]
 
 
 def write(name: str, text: str) -> None:
