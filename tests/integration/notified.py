@@ -23,9 +23,11 @@ from sync.simulator import lifecycle
 from sync.simulator.server import RunningSimulator
 from sync.simulator.shops import Shop
 from sync.tiktok.signing import sign_notification
+from tests.oracle import compare
 from tests.support import connected_app, make_settings
 
 _QUIET = {"orders_s": 3600, "products_s": 3600, "inventory_s": 3600, "warehouses_s": 3600}
+BRISK = {"orders_s": 1, "products_s": 1, "inventory_s": 1, "warehouses_s": 3600}
 _numbers = itertools.count(7_380_066_284_010_030_890)
 
 
@@ -144,3 +146,33 @@ async def status_of(connection: asyncpg.Connection, order_id: int) -> Any:
 
 async def hints_left(connection: asyncpg.Connection) -> int:
     return int(await connection.fetchval("SELECT count(*) FROM sync.hints"))
+
+
+async def differences(connection: asyncpg.Connection, teller: Teller) -> list[str]:
+    """What the tables have otherwise than the simulator."""
+    return [str(one) for one in await compare(connection, teller.simulator.url, teller.simulator.world.shops)]
+
+
+async def held(connection: asyncpg.Connection) -> Any:
+    """How many shops some process holds."""
+    return await connection.fetchval("SELECT count(*) FROM sync.leases WHERE expires_at > now()")
+
+
+def is_zero(count: object) -> bool:
+    return count == 0
+
+
+async def settled(connection: asyncpg.Connection) -> None:
+    """Nothing is hinted at any more, and no visit has the shop."""
+    await until(lambda: hints_left(connection), is_zero)
+    await until(lambda: held(connection), is_zero)
+
+
+async def next_second() -> None:
+    """The second in which the first round read is over: what changes now has a newer time."""
+    this = int(time.time())
+
+    async def now() -> int:
+        return int(time.time())
+
+    await until(now, lambda second: second > this)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import asyncpg
 import pytest
@@ -12,13 +11,17 @@ from sync.app import open_app
 from sync.engine.fleet import new_report
 from sync.engine.requests import SyncRequest
 from sync.simulator import lifecycle
-from sync.simulator.lifecycle import OPEN_STATES
 from sync.simulator.options import SimulatorOptions
 from tests.conftest import StartSimulator
 from tests.integration.notified import (
     Teller,
+    differences,
+    held,
     hints_left,
+    is_zero,
+    next_second,
     quiet_settings,
+    settled,
     status_of,
     telling_daemon,
     until,
@@ -53,7 +56,7 @@ async def test_a_detail_is_stored_like_the_search_would_show_it(
         packages = [{"package_id": "1", "order_id_list": ids}]
         assert await teller.tell(4, {"package_list": packages}) == 200
         await until(lambda: hints_left(connection), lambda left: left == 0)
-        await until(lambda: _held(connection), lambda held: held == 0)
+        await until(lambda: held(connection), lambda held: held == 0)
         after = await connection.fetch(
             "SELECT order_id, _raw, _digest, _synced_at FROM tiktok.orders ORDER BY 1"
         )
@@ -63,84 +66,18 @@ async def test_a_detail_is_stored_like_the_search_would_show_it(
         assert paths["/order/202507/orders"] == 3
 
 
-async def _held(connection: asyncpg.Connection) -> Any:
-    return await connection.fetchval("SELECT count(*) FROM sync.leases WHERE expires_at > now()")
-
-
-def is_zero(count: object) -> bool:
-    return count == 0
-
-
-async def settled(connection: asyncpg.Connection) -> None:
-    """Nothing is hinted at any more, and no visit has the shop."""
-    await until(lambda: hints_left(connection), is_zero)
-    await until(lambda: _held(connection), is_zero)
-
-
 async def test_a_product_and_its_stock_are_stored_as_soon_as_their_notifications_came(
     start_simulator: StartSimulator, database_url: str, connection: asyncpg.Connection
 ) -> None:
     simulator = await start_simulator()
     mutations = simulator.simulation.mutations
     async with telling_daemon(quiet_settings(database_url, simulator), simulator) as teller:
-        await wait_a_second()
+        await next_second()
         simulator.change_options(notify_url=f"{teller.url}/webhooks/tiktok", notify_duplicates=0.5)
         for kind in ("edit_product", "create_product", "change_skus", "delete_product", "move_stock"):
             assert mutations.make(kind, teller.shop)
-        await until(lambda: _differences(connection, teller), lambda found: found == [])
+        await until(lambda: differences(connection, teller), lambda found: found == [])
         await settled(connection)
-
-
-async def wait_a_second() -> None:
-    """The first round is over, and so is the second in which it read: what changes now has a newer time."""
-    await asyncio.sleep(1.0)  # The simulator's clock is the real one.
-
-
-async def _differences(connection: asyncpg.Connection, teller: Teller) -> list[str]:
-    return [str(one) for one in await compare(connection, teller.simulator.url, teller.simulator.world.shops)]
-
-
-async def test_whatever_happens_and_however_it_is_told_the_copy_is_true_at_last(
-    start_simulator: StartSimulator, database_url: str, connection: asyncpg.Connection
-) -> None:
-    """Lost, doubled and out of order: rounds find what no notification named."""
-    simulator = await start_simulator()
-    settings = quiet_settings(
-        database_url, simulator,
-        intervals={"orders_s": 1, "products_s": 1, "inventory_s": 1, "warehouses_s": 3600},
-    )  # fmt: skip
-    async with telling_daemon(settings, simulator) as teller:
-        simulator.change_options(
-            notify_url=f"{teller.url}/webhooks/tiktok",
-            notify_loss=0.3, notify_duplicates=0.3, notify_disorder_s=1.0, silent_edits=10,
-        )  # fmt: skip
-        await simulator.simulation.mutator.set_rate(60)
-        await asyncio.sleep(4)  # As long as things go on happening.
-        await simulator.simulation.mutator.set_rate(0)
-        # Silent edits that were never told of are for the slow round, which is off here.
-        for order_id in teller.shop.orders.newest:
-            await teller.tell(3, {"order_id": str(order_id)})
-        await until(lambda: _differences(connection, teller), lambda found: found == [], within_s=40)
-    found = await connection.fetchval(
-        "SELECT count(*) FROM sync.runs WHERE outcome NOT IN ('complete', 'stopped')"
-    )
-    assert found == 0
-
-
-async def test_without_a_single_notification_the_rounds_find_everything(
-    start_simulator: StartSimulator, database_url: str, connection: asyncpg.Connection
-) -> None:
-    simulator = await start_simulator()
-    settings = quiet_settings(
-        database_url, simulator,
-        intervals={"orders_s": 1, "products_s": 1, "inventory_s": 1, "warehouses_s": 3600},
-    )  # fmt: skip
-    async with telling_daemon(settings, simulator) as teller:
-        simulator.change_options(notify_url=f"{teller.url}/webhooks/tiktok", notify_loss=1.0)
-        for _ in range(60):
-            simulator.simulation.mutations.mutate()
-        await until(lambda: _differences(connection, teller), lambda found: found == [], within_s=40)
-    assert await connection.fetchval("SELECT count(*) FROM sync.notifications") == 0
 
 
 async def test_a_withdrawn_consent_is_believed_when_the_api_says_so(
@@ -270,11 +207,11 @@ async def test_hints_outlive_a_process_that_answered_and_read_nothing(
         # Its answers do not come any more: the process ends between its own answer and the read.
         simulator.change_options(latency_s=3600.0)
         assert await teller.tell(1, {"order_id": str(order_id)}) == 200
-        await until(lambda: _held(connection), lambda held: held == 1)
+        await until(lambda: held(connection), lambda held: held == 1)
         for task in asyncio.all_tasks():
             if task.get_name() == f"visit of {shop_id}":
                 task.cancel()
-        await until(lambda: _held(connection), is_zero)
+        await until(lambda: held(connection), is_zero)
         simulator.change_options(latency_s=0.0)
         await connection.execute("UPDATE sync.hints SET due_at = now() + interval '1 s'")
     assert await hints_left(connection) == 1
@@ -292,7 +229,7 @@ async def test_a_round_that_is_due_is_not_kept_waiting_by_a_visit_that_never_end
         rounds = "SELECT succeeded_at FROM sync.cursors WHERE stream = 'orders'"
         before = await connection.fetchval(rounds)
         telling = asyncio.create_task(_tell_on(teller, order_id))
-        await until(lambda: _held(connection), lambda held: held == 1)
+        await until(lambda: held(connection), lambda held: held == 1)
         await connection.execute("UPDATE sync.cursors SET due_at = now() WHERE stream = 'orders'")
         await until(lambda: connection.fetchval(rounds), lambda at: at > before)
         assert not telling.done()
@@ -317,7 +254,7 @@ async def test_a_sync_that_runs_reads_what_is_hinted_at_beside_its_streams(
         (shop_id,) = simulator.world.shops
         await connection.execute("UPDATE sync.cursors SET covered = '{}', settled = '{}', due_at = now()")
         simulator.change_options(latency_s=1.0)
-        await until(lambda: _held(connection), lambda held: held == 1)
+        await until(lambda: held(connection), lambda held: held == 1)
         assert await teller.tell(1, {"order_id": str(order_id)}) == 200
         await until(lambda: status_of(connection, order_id), lambda stored: stored == status)
         assert teller.app is not None
@@ -343,7 +280,7 @@ async def test_a_process_that_holds_the_shop_reads_what_another_has_heard(
             backfill = asyncio.create_task(
                 other.fleet.sync_all([request], reports=[new_report(request)], wait_for_lease=True)
             )
-            await until(lambda: _held(connection), lambda held: held == 1)
+            await until(lambda: held(connection), lambda held: held == 1)
             assert await teller.tell(1, {"order_id": str(order_id)}) == 200
             await until(lambda: status_of(connection, order_id), lambda stored: stored == status)
             assert not backfill.done()
@@ -360,28 +297,13 @@ async def test_a_visit_that_never_ends_gives_way_to_another_process_that_waits_f
     async with telling_daemon(settings, simulator) as teller:
         (shop_id,) = simulator.world.shops
         telling = asyncio.create_task(_tell_on(teller, str(teller.open_order())))
-        await until(lambda: _held(connection), lambda held: held == 1)
+        await until(lambda: held(connection), lambda held: held == 1)
         async with open_app(settings) as other, asyncio.timeout(20):
             request = SyncRequest(shop_id, ("orders",), reason="backfill")
             report = await other.fleet.sync(request, wait_for_lease=True)
         assert report.outcome == "complete"
         assert not telling.done()
         telling.cancel()
-
-
-async def test_open_orders_are_read_again_and_silent_edits_are_found(
-    start_simulator: StartSimulator, database_url: str, connection: asyncpg.Connection
-) -> None:
-    simulator = await start_simulator()
-    settings = quiet_settings(database_url, simulator, reread_open_orders_s=8)
-    async with telling_daemon(settings, simulator) as teller:
-        edited = [row.id for row in teller.shop.orders.newest.values() if row.status in OPEN_STATES]
-        for order_id in edited:
-            teller.edit(order_id, buyer_message="ring twice")
-        count = "SELECT count(*) FROM tiktok.orders WHERE buyer_message = 'ring twice'"
-        await until(lambda: connection.fetchval(count), lambda found: found == len(edited), within_s=40)
-        last = "SELECT last_round_orders FROM sync.rereads"
-        await until(lambda: connection.fetchval(last), lambda orders: orders == len(edited), within_s=40)
 
 
 async def test_a_stale_detail_never_overwrites_a_newer_order(
@@ -394,7 +316,7 @@ async def test_a_stale_detail_never_overwrites_a_newer_order(
         old = teller.order(order_id)
         status = ""
         for _ in range(2):
-            await wait_a_second()
+            await next_second()
             status = teller.advance(order_id)
             assert await teller.tell(1, {"order_id": str(order_id)}) == 200
             await settled(connection)
