@@ -175,6 +175,7 @@ class Onboarding:
             streams=list(STREAMS),
             consented_at=attempt.exchanged_at,
             is_asked=attempt.is_asked,
+            settles=attempt.digest,
         )
         connected = Connected(
             app=attempt.app,
@@ -184,9 +185,6 @@ class Onboarding:
             connection=connection,
         )
         self._tell(connected)
-        if attempt.digest is not None:
-            shop_ids = [shop.shop_id for shop in shops]
-            await self._consents.settle(attempt.digest, "connected", shop_ids=shop_ids)
         return connected
 
     async def waiting(self) -> list[WaitingSeller]:

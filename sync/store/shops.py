@@ -47,14 +47,19 @@ class Shops:
         streams: Sequence[str] = (),
         consented_at: datetime | None = None,
         is_asked: bool = True,
+        settles: bytes | None = None,
     ) -> Connection:
         """The tokens and every shop they may read are stored, all or nothing, and due to be synced.
 
         ``consented_at`` is when their code was exchanged: where a newer consent is stored, nothing
         changes. ``is_asked`` says that somebody here began it: else only a known seller is connected.
+        ``settles`` is the digest of the consent's state: whoever waits for it hears of the shops.
         """
 
         async def work(connection: asyncpg.Connection) -> Connection:
+            if settles is not None:
+                shop_ids = [shop.shop_id for shop in shops]
+                await connection.execute(query("settle_consent"), settles, "connected", "", shop_ids)
             # Before anything is sealed: see Credentials.end_rotation.
             await connection.execute(query("begin_to_write_credentials"))
             credential_id = await connection.fetchval(

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from sync.app import App, open_app
 from sync.engine.onboarding import Attempt, missing_scopes
-from sync.errors import AppError, ConsentError, RequestError, SettingsError
+from sync.errors import AppError, ConsentError, DatabaseError, RequestError, SettingsError
 from sync.settings import App as AppSettings
 from sync.settings import Settings
 from sync.simulator.server import RunningSimulator
@@ -206,6 +206,26 @@ async def test_tokens_that_were_paid_for_with_the_code_are_not_lost_when_the_res
         await app.onboarding.finish(attempt)
     await app.onboarding.finish(attempt)
     assert simulator.simulation.meter.token_gets == 1
+    assert await states(connection) == ["active"]
+
+
+async def test_whoever_waits_hears_of_the_shops_in_the_moment_in_which_they_are_connected(
+    app: App, simulator: RunningSimulator, connection: asyncpg.Connection
+) -> None:
+    begun = await app.onboarding.begin("default")
+    attempt = await app.onboarding.accept(state_of(begun.link), code_of(simulator))
+    await connection.execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no outcome'; END $$;"
+        "CREATE TRIGGER refuse BEFORE UPDATE OF outcome ON sync.consents EXECUTE FUNCTION refuse()"
+    )
+    with pytest.raises(DatabaseError):
+        await app.onboarding.finish(attempt)
+    assert await states(connection) == []
+    await connection.execute("DROP TRIGGER refuse ON sync.consents")
+    await app.onboarding.finish(attempt)
+    consent = await app.onboarding.read(begun)
+    assert consent is not None
+    assert consent.outcome == "connected"
     assert await states(connection) == ["active"]
 
 
