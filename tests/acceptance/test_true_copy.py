@@ -1,4 +1,4 @@
-"""Sixty thousand orders that change while they are read end up equal to the truth, within the limit."""
+"""Thirty thousand orders that change while they are read end up equal to the truth, within the limit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def test_a_large_copy_made_amid_changes_is_true_after_a_quiet_round_and_th
 ) -> None:
     folder = tmp_path / "simulator"
     folder.mkdir()
-    size = ("--shops", "3", "--orders", "20000", "--products", "150", "--flash-sale", "3000")
+    size = ("--shops", "3", "--orders", "10000", "--products", "150", "--flash-sale", "3000")
     async with simulate(folder, *size, "--latency", "0.05", "--mutations", "0") as shops:
         await connect_sellers(database_url, shops.url)
         bench = Bench(tmp_path, bench_environment(database_url, shops.url))

@@ -110,7 +110,8 @@ async def telling_daemon(
         ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         daemon = asyncio.create_task(serve_daemon(app, stopping, tick_s=tick_s, on_ready=ready))
         try:
-            url = await ready
+            async with asyncio.timeout(20):
+                url = await ready
             unread = "SELECT count(*) FROM sync.cursors WHERE succeeded_at IS NULL"
             await until(lambda: _count(app, unread), lambda count: count == 0)
             await until(

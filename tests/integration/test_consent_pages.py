@@ -300,6 +300,8 @@ async def test_an_app_that_is_not_there_begins_nothing(seller: Seller) -> None:
     answer = await seller.get("/oauth/start?app=us")
     assert answer.status == 404
     assert "Known are default" in answer.text
+    # To this address again, not to pages that a seller may not see.
+    assert '<a href="">Try again</a>' in answer.text
 
 
 async def test_a_wrong_secret_is_nobodys_fault_but_ours(

@@ -14,8 +14,9 @@ import asyncpg
 import psutil
 import pytest
 
-from sync.app import App
-from sync.errors import AppError, DatabaseError, NeedsReauthError
+from sync.app import App, refresher_setup
+from sync.engine.refresher_line import RefresherLine
+from sync.errors import AppError, DatabaseError, NeedsReauthError, RequestError
 from sync.simulator.server import RunningSimulator
 from tests.conftest import StartSimulator
 from tests.integration.hazards import wait_until_true
@@ -89,6 +90,23 @@ async def test_a_refresher_that_is_killed_is_replaced_and_asked_again(
     refresher.kill()
     assert (await renewing).generation == first.generation + 1
     assert simulator.simulation.meter.token_refreshes == 2
+
+
+async def test_a_refresher_that_stands_still_is_not_waited_for_for_ever(
+    app: App, database_url: str, credential_id: int
+) -> None:
+    line = RefresherLine(refresher_setup(app.settings, database_url), longest_s=2)
+    try:
+        renewing = asyncio.create_task(line.refresh(credential_id, seen=1))
+        await until(refreshers)
+        (refresher,) = refreshers()
+        refresher.suspend()
+        with pytest.raises(RequestError, match=f"within 2 s from process {refresher.pid}"):
+            await renewing
+        refresher.resume()
+        assert (await app.tokens.renew(credential_id, seen=1)).generation == 2
+    finally:
+        await line.close(within_s=_PATIENCE_S)
 
 
 async def test_what_was_begun_is_stored_after_the_parent_was_killed(
