@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shutil
@@ -18,9 +19,12 @@ from tests.consent_probe import Place, consent_settings, open_place
 
 _CHROMIUM = os.environ.get("SHOPSYNC_TEST_CHROMIUM") or shutil.which("chromium")
 _PICTURES = os.environ.get("SHOPSYNC_TEST_PICTURES")
+_PATIENCE_S = 60
 _QUIET = (
     "--disable-background-networking",
     "--disable-component-update",
+    "--disable-gpu",
+    "--disable-quic",
     "--disable-sync",
     "--no-first-run",
     "--no-sandbox",
@@ -31,10 +35,14 @@ _QUIET = (
 async def chromium() -> AsyncIterator[Browser]:
     if _CHROMIUM is None:
         pytest.skip("no Chromium: install it, or name it in SHOPSYNC_TEST_CHROMIUM")
-    async with async_playwright() as playwright:
+    # Nothing of Playwright's has an end of its own when the browser or its driver stands still.
+    async with asyncio.timeout(_PATIENCE_S):
+        playwright = await async_playwright().start()
         browser = await playwright.chromium.launch(executable_path=_CHROMIUM, args=list(_QUIET))
-        yield browser
+    yield browser
+    async with asyncio.timeout(_PATIENCE_S):
         await browser.close()
+        await playwright.stop()
 
 
 @pytest.fixture
@@ -50,7 +58,8 @@ async def page(chromium: Browser, request: pytest.FixtureRequest) -> AsyncIterat
     if _PICTURES:
         name = re.sub(r"\W+", "-", request.node.name.removeprefix("test_"))
         await take_pictures(opened, Path(_PICTURES), name)
-    await context.close()
+    async with asyncio.timeout(_PATIENCE_S):
+        await context.close()
     assert wrong == []
 
 
