@@ -14,7 +14,8 @@ _FIXED = (SimulatorOptions().app_secret, ENCRYPTION_KEY, DATABASE_PASSWORD)
 # Tokens, ciphers and authorization codes of the simulator begin like the first of these.
 _WORDS = tuple(word.encode() for word in ("TTP_", "GCP_", "ROW_", *_FIXED))
 _LONGEST = 200
-_PATTERN = re.compile(rf"\b(?:TTP|GCP|ROW)_[\w-]{{16,}}|{'|'.join(map(re.escape, _FIXED))}")
+# No word boundary before them: where a line break is written as an escape, a letter goes before.
+_PATTERN = re.compile(rf"(?:TTP|GCP|ROW)_[\w-]{{16,}}|{'|'.join(map(re.escape, _FIXED))}")
 
 
 def secrets_in(text: str) -> list[str]:

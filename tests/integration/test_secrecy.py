@@ -13,7 +13,7 @@ TOKEN = "TTP_" + "a1B2c3D4e5F6" * 4
 pytest_plugins = ["pytester"]
 
 
-@pytest.mark.parametrize("secret", [TOKEN, ENCRYPTION_KEY, DATABASE_PASSWORD])
+@pytest.mark.parametrize("secret", [TOKEN, f"\n{TOKEN}", ENCRYPTION_KEY, DATABASE_PASSWORD])
 async def test_a_secret_in_a_table_is_found_as_text_and_as_bytes(
     secret: str, database_url: str, connection: asyncpg.Connection
 ) -> None:
