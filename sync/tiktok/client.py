@@ -131,7 +131,7 @@ class Client:
             except RequestError as error:
                 metrics.REQUESTS.labels(access.shop_id, type(error).__name__).inc()
                 if isinstance(error, RateLimitedError):
-                    pacer.slow_down(error.retry_after_s)
+                    pacer.slow_down(error.retry_after_s, left_at=turn.sent)
                     metrics.PACE.labels(access.shop_id).set(pacer.rate)
                 if attempt == _ATTEMPTS:
                     raise
@@ -147,6 +147,7 @@ class Client:
                 metrics.REQUESTS.labels(access.shop_id, type(error).__name__).inc()
                 raise
             else:
+                pacer.note_success(left_at=turn.sent)
                 metrics.REQUESTS.labels(access.shop_id, "ok").inc()
                 return Answer(data=data, sent_at=turn.sent_at, attempts=attempt)
         raise AssertionError("unreachable: the last attempt returns or raises")

@@ -27,9 +27,15 @@ _SLOWDOWN = 0.9
 _RECOVERY_STEP = 0.04
 _RECOVERY_EVERY_S = 10.0
 _LOWEST_SHARE = 0.02
-_DEFAULT_PAUSE_S = 1.0
+# A few too many are forgiven when a part of the second that the server counts is over, and one that
+# means more refuses again.
+_FIRST_PAUSE_S = 0.25
+# After as much, no server that counts by the second remembers what was before.
+_LIMIT_PAUSE_S = 1.0
+_LONGEST_REFUSAL_PAUSE_S = 8.0
 # Nobody means more by a wish to be left alone.
 LONGEST_PAUSE_S = 3600.0
+# Before the server's second is over, a slower pace cannot have shown.
 _ONE_REFUSAL_S = 1.0
 # Refusals at rates so close to each other speak of a limit; farther apart, of bad luck.
 _SAME_RATE = 0.15
@@ -59,10 +65,11 @@ class Pacer:
         # When the last ones left, as many as are allowed within a second on the way.
         self._left: deque[float] = deque(maxlen=max(1, math.floor(limit)))
         self._turns = Turns(1, spare=_SPARE)
-        self._paused_until = 0.0
+        self._paused_until = -math.inf
         self._changed_at = time.monotonic()
         self._granted = 0
-        self._slowed_at = -_ONE_REFUSAL_S
+        self._slowed_at = -math.inf
+        self._next_pause_s = _FIRST_PAUSE_S
         self._refused_rate: float | None = None
         self._has_recovered = False
 
@@ -96,21 +103,32 @@ class Pacer:
         """Returns when hardly anybody waits for a turn: more work in parallel would be of use."""
         await self._turns.wait_until_idle()
 
-    def slow_down(self, retry_after_s: float | None) -> None:
+    def slow_down(self, retry_after_s: float | None, *, left_at: float) -> None:
         """Pauses as long as the server wishes, an hour at most, and goes on slower.
 
-        Said once for each refusal.
+        Said once for each refusal, with the monotonic moment at which the refused request left. The
+        pauses of refusals in a row become twice as long each time; a wish is the least of them.
         """
         now = time.monotonic()
-        pause_s = _DEFAULT_PAUSE_S if retry_after_s is None else retry_after_s
-        # A wish of no seconds leaves no pause to tell by.
-        already_slowed = now < max(self._paused_until, self._slowed_at + _ONE_REFUSAL_S)
-        self._paused_until = max(self._paused_until, now + min(max(pause_s, 0.0), LONGEST_PAUSE_S))
-        if already_slowed:
-            return  # Requests in flight together are refused together: that is one refusal.
+        # Requests in flight together are refused together: that is one refusal.
+        is_known = left_at < self._paused_until
+        if not is_known:
+            if now > self._paused_until + _RECOVERY_EVERY_S:
+                self._next_pause_s = _FIRST_PAUSE_S
+            self.pause(self._next_pause_s)
+            self._next_pause_s = min(2 * self._next_pause_s, _LONGEST_REFUSAL_PAUSE_S)
+        if retry_after_s is not None:
+            self.pause(min(retry_after_s, LONGEST_PAUSE_S))
+        if is_known or now < self._slowed_at + _ONE_REFUSAL_S:
+            return
         self._slowed_at = now
         self._learn(self._rate)
         self._change(max(min(self._rate * _SLOWDOWN, self._ceiling), self._highest * _LOWEST_SHARE), now)
+
+    def note_success(self, *, left_at: float) -> None:
+        """The request that left then was not refused: it is a limit that refuses, and no outage."""
+        if left_at >= self._paused_until:
+            self._next_pause_s = min(self._next_pause_s, _LIMIT_PAUSE_S)
 
     def pause(self, seconds: float) -> None:
         """Lets nothing pass for that long."""

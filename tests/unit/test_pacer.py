@@ -114,25 +114,58 @@ def test_a_waiter_that_is_cancelled_costs_the_others_nothing() -> None:
     assert most_within(run(scenario), 1 + JITTER_S) <= 50
 
 
-@pytest.mark.parametrize(("wish_s", "least_s"), [(None, 1.0), (0.0, 0.0), (7.0, 7.0), (-3.0, 0.0)])
+@pytest.mark.parametrize(("wish_s", "least_s"), [(None, 0.25), (0.0, 0.25), (7.0, 7.0), (-3.0, 0.25)])
 def test_nothing_passes_before_the_server_s_wish_is_over(wish_s: float | None, least_s: float) -> None:
     async def scenario(clock: VirtualTime) -> float:
         pacer = Pacer(50)
         await pacer.acquire()
         refused = clock.now
-        pacer.slow_down(wish_s)
+        pacer.slow_down(wish_s, left_at=refused)
         await pacer.acquire()
         return clock.now - refused
 
     waited = run(scenario)
-    assert least_s <= waited <= least_s + 0.5
+    assert least_s <= waited <= least_s + 0.1
+
+
+@pytest.mark.parametrize(
+    ("successes", "expected"),
+    [(0, [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0]), (1, [0.25, 0.5, 1.0, 1.0, 1.0, 1.0, 1.0])],
+)
+def test_pauses_grow_while_refusals_follow_each_other(successes: int, expected: list[float]) -> None:
+    async def scenario(clock: VirtualTime) -> list[float]:
+        pacer = Pacer(50)
+        waited = []
+
+        async def be_refused() -> None:
+            await pacer.acquire()
+            left = clock.now
+            await asyncio.sleep(0.3)
+            pacer.slow_down(None, left_at=left)
+            refused = clock.now
+            # In flight with it: says nothing new, and does not prolong the pause.
+            await asyncio.sleep(0.1)
+            pacer.slow_down(None, left_at=left + 0.05)
+            pacer.note_success(left_at=left + 0.1)
+            await pacer.acquire()
+            waited.append(clock.now - refused)
+            for _ in range(successes):
+                pacer.note_success(left_at=clock.now)
+
+        for _ in expected:
+            await be_refused()
+        await asyncio.sleep(30)
+        await be_refused()
+        return waited
+
+    assert run(scenario) == pytest.approx([*expected, 0.25], abs=0.05)
 
 
 def test_a_wish_that_is_too_long_is_cut() -> None:
     async def scenario(clock: VirtualTime) -> float:
         pacer = Pacer(50)
         refused = clock.now
-        pacer.slow_down(1e9)
+        pacer.slow_down(1e9, left_at=refused)
         await pacer.acquire()
         return clock.now - refused
 
@@ -144,9 +177,10 @@ def test_requests_that_are_refused_together_slow_down_once(wish_s: float | None)
     async def scenario(clock: VirtualTime) -> tuple[float, float]:
         pacer = Pacer(50)
         before = pacer.rate
+        left = clock.now
         for _ in range(40):
-            pacer.slow_down(wish_s)
             await asyncio.sleep(0.005)
+            pacer.slow_down(wish_s, left_at=left)
         return before, pacer.rate
 
     before, after = run(scenario)
@@ -160,7 +194,7 @@ def test_refusals_again_and_again_slow_down_again_but_never_to_a_stop() -> None:
         before = pacer.rate
         for _ in range(60):
             await pacer.acquire()
-            pacer.slow_down(None)
+            pacer.slow_down(None, left_at=clock.now)
             await asyncio.sleep(2)
         return before, pacer.rate
 
@@ -173,7 +207,7 @@ def test_the_full_rate_comes_back_when_nothing_is_refused_any_more() -> None:
         pacer = Pacer(50)
         full = pacer.rate
         for _ in range(5):
-            pacer.slow_down(None)
+            pacer.slow_down(None, left_at=clock.now)
             await pacer.acquire()
         assert pacer.rate < full
         moments = await grants(pacer, clock, [0.0] * 10, 1000)

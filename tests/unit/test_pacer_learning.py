@@ -21,7 +21,7 @@ class Server:
         self._seen: deque[float] = deque()
         self.refusals: list[float] = []
 
-    def ask(self, pacer: Pacer, *, retry_after_s: float | None = 0.5) -> None:
+    def ask(self, pacer: Pacer, *, retry_after_s: float | None = None) -> None:
         """One request, and what the pacer hears of it."""
         now = self._clock.now
         while self._seen and self._seen[0] <= now - 1:
@@ -29,7 +29,9 @@ class Server:
         self._seen.append(now)
         if self.is_ill or len(self._seen) > self.limit:
             self.refusals.append(now)
-            pacer.slow_down(retry_after_s)
+            pacer.slow_down(retry_after_s, left_at=now)
+        else:
+            pacer.note_success(left_at=now)
 
     async def serve(self, pacer: Pacer, seconds: float) -> int:
         """How many requests left in that time, one always being ready."""
