@@ -24,7 +24,7 @@ from sync.store.pool import Database
 from sync.store.sink import Sink
 from tests.integration.store_probe import hold
 from tests.secrecy import secrets_at_rest, secrets_in
-from tests.support import execute, make_server_folder, with_database
+from tests.support import copy_database, execute, make_server_folder, with_database
 
 pytest.register_assert_rewrite("tests.acceptance.processes")
 
@@ -84,7 +84,7 @@ async def empty_database_url(server_url: str) -> AsyncIterator[str]:
 async def database_url(server_url: str, template: str) -> AsyncIterator[str]:
     """A database of the test's own at this version."""
     name = f"shopsync_test_{uuid.uuid4().hex[:12]}"
-    await execute(server_url, f"CREATE DATABASE {name} TEMPLATE {template}")
+    await copy_database(server_url, name, template=template)
     yield with_database(server_url, name)
     assert await secrets_at_rest(with_database(server_url, name)) == []
     await execute(server_url, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")

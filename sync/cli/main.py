@@ -73,7 +73,9 @@ def main() -> None:
         code = int(app(standalone_mode=False) or 0)
     except TyperException as error:
         command = getattr(getattr(error, "ctx", None), "command_path", None) or _command_meant(sys.argv[1:])
-        _complain(errors, SettingsError(f"{error.format_message().rstrip('.')}; see `{command} --help`"))
+        said = error.format_message().rstrip(".")
+        said += " See" if said.endswith("?") else "; see"
+        _complain(errors, SettingsError(f"{said} `{command} --help`"))
         code = WRONG_USAGE
     except (SettingsError, AppError) as error:
         _complain(errors, error)

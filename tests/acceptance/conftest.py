@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import io
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from sync.cli.main import main
+from sync.simulator.options import SimulatorOptions
 from sync.simulator.server import RunningSimulator
-from tests.acceptance.processes import Bench, bench_environment, connect_sellers
+from tests.acceptance.processes import Bench, Finished, assert_discreet, bench_environment, connect_sellers
 from tests.conftest import StartSimulator
+from tests.support import environment_of, logging_restored
+
+RunHere = Callable[..., Finished]
 
 
 @pytest.fixture
@@ -31,3 +38,35 @@ async def connected(bench: Bench, database_url: str, simulator: RunningSimulator
     """The same with every shop of the simulator connected."""
     await connect_sellers(database_url, simulator.url)
     return bench
+
+
+@pytest.fixture
+def run_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[RunHere]:
+    """Runs commands in this process, which is enough for those that end before they open anything.
+
+    What is ``typed`` are lines of stdin; the rest is as in ``Bench``. No address leads anywhere.
+    """
+
+    def run(*arguments: str, typed: Sequence[str] = (), **changes: str | None) -> Finished:
+        nowhere = environment_of("postgresql://127.0.0.1:1/none", "http://127.0.0.1:1", SimulatorOptions())
+        environment = nowhere | {f"SHOPSYNC_{name}": value for name, value in changes.items()}
+        with monkeypatch.context() as patched:
+            for name, value in environment.items():
+                if value is None:
+                    patched.delenv(name, raising=False)
+                else:
+                    patched.setenv(name, value)
+            patched.chdir(tmp_path)
+            patched.setattr(sys, "argv", ["shopsync", *arguments])
+            patched.setattr(sys, "stdin", io.StringIO("".join(f"{line}\n" for line in typed)))
+            with pytest.raises(SystemExit) as ended:
+                main()
+        said = capsys.readouterr()
+        assert_discreet(said.out + said.err)
+        assert isinstance(ended.value.code, int)
+        return Finished(ended.value.code, said.out, said.err)
+
+    with logging_restored():
+        yield run

@@ -15,7 +15,7 @@ from tests.acceptance.processes import Bench, Simulator, bench_environment, conn
 from tests.oracle import compare
 
 _KILLS = 10
-_ORDERS = 9_000
+_ORDERS = 6_000
 _SEARCH = "/order/202309/orders/search"
 _COVERED = (
     "SELECT coalesce(sum(distinct_ids), 0) FROM sync.slices WHERE stream = 'orders' AND verdict <> 'cut'"
@@ -25,10 +25,10 @@ _STORED = "SELECT count(*) FROM tiktok.orders"
 
 @pytest.fixture
 async def shops(tmp_path: Path) -> AsyncIterator[Simulator]:
-    """Three shops of 3,000 orders that answer as slowly as the real ones."""
+    """Three shops of 2,000 orders that answer as slowly as the real ones."""
     folder = tmp_path / "simulator"
     folder.mkdir()
-    size = ("--shops", "3", "--orders", "3000", "--products", "60", "--flash-sale", "500")
+    size = ("--shops", "3", "--orders", "2000", "--products", "60", "--flash-sale", "300")
     async with simulate(folder, *size, "--latency", "0.05", "--mutations", "0") as simulator:
         yield simulator
 
@@ -50,7 +50,7 @@ async def test_a_backfill_killed_ten_times_ends_true_and_does_not_start_over(
     moments = random.Random(20260)
     longest_start_s = 0.0
     for _ in range(_KILLS):
-        enough = await connection.fetchval(_COVERED) + moments.randint(1, 700)
+        enough = await connection.fetchval(_COVERED) + moments.randint(1, 450)
         asked = await shops.requests()
         started = time.monotonic()
         run = await bench.start("backfill")

@@ -15,6 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance.conftest import RunHere
+from tests.acceptance.processes import Finished
+
 SHOPSYNC = Path(sys.executable).with_name("shopsync")
 SECRET = "canary1canary1canary1canary1canary1canary1"
 SECRETS = (SECRET, SECRET.replace("1", "2"))
@@ -110,24 +113,29 @@ def test_only_the_owner_may_read_the_secrets_which_are_cleaned(folder: Folder) -
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
 
 
-def test_nothing_is_overwritten_unless_told_and_the_encryption_key_never(folder: Folder) -> None:
+def test_nothing_is_overwritten_unless_told_and_the_encryption_key_never(
+    folder: Folder, run_here: RunHere
+) -> None:
+    def init(*arguments: str, typed: Sequence[str]) -> Finished:
+        return run_here("init", "--dir", str(folder.path), *arguments, typed=typed)
+
     arguments = ("--portal", "us", *ONE_APP, "--database-url-file", "-", "--yes")
-    assert folder.init(*arguments, typed=[SECRETS[0], DATABASE]).returncode == 0
+    assert init(*arguments, typed=[SECRETS[0], DATABASE]).code == 0
     key = folder.secret("encryption_key")
-    refused = folder.init(*arguments, typed=[SECRETS[1], DATABASE])
-    assert refused.returncode == 2
-    assert "--force" in refused.stderr
+    refused = init(*arguments, typed=[SECRETS[1], DATABASE])
+    assert refused.code == 2
+    assert "--force" in refused.err
     assert folder.secret("app_secret") == SECRETS[0]
-    assert folder.init(*arguments, "--force", typed=[SECRETS[1], DATABASE]).returncode == 0
+    assert init(*arguments, "--force", typed=[SECRETS[1], DATABASE]).code == 0
     assert folder.secret("app_secret") == SECRETS[1]
     assert folder.secret("encryption_key") == key
     embedded = ("--portal", "us", *ONE_APP, "--embedded", "--yes", "--force")
-    assert folder.init(*embedded, typed=[SECRETS[1]]).returncode == 0
+    assert init(*embedded, typed=[SECRETS[1]]).code == 0
     assert folder.secret("encryption_key") == key
     (folder.path / "secrets" / "encryption_key").write_text("damaged")
-    damaged = folder.init(*arguments, "--force", typed=[SECRETS[0], DATABASE])
-    assert damaged.returncode == 2
-    assert "no encryption key" in damaged.stderr
+    damaged = init(*arguments, "--force", typed=[SECRETS[0], DATABASE])
+    assert damaged.code == 2
+    assert "no encryption key" in damaged.err
     assert folder.secret("app_secret") == SECRETS[1]
 
 
@@ -159,12 +167,12 @@ FULL = ("--portal", "us", *ONE_APP, "--embedded", "--yes")
     ],
 )  # fmt: skip
 def test_a_wrong_answer_is_explained_and_leaves_nothing(
-    folder: Folder, arguments: tuple[str, ...], typed: tuple[str, ...], says: str
+    folder: Folder, run_here: RunHere, arguments: tuple[str, ...], typed: tuple[str, ...], says: str
 ) -> None:
-    done = folder.init(*arguments, typed=typed)
-    assert done.returncode == 2
-    assert says in done.stderr
-    assert "canary" not in done.stdout + done.stderr
+    done = run_here("init", "--dir", str(folder.path), *arguments, typed=typed)
+    assert done.code == 2
+    assert says in done.err
+    assert "canary" not in done.out + done.err
     assert not folder.path.exists()
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from sync.engine.registrations import EVENT_TYPES
 from sync.simulator.server import RunningSimulator
 from sync.store.leases import LeaseKeeper
+from tests.acceptance.conftest import RunHere
 from tests.acceptance.processes import Bench
 
 OURS = "http://127.0.0.1:1/webhooks/tiktok"
@@ -86,12 +89,23 @@ async def test_a_shop_that_another_process_keeps_is_not_asked_for_anything(
     assert any("another process is reading this shop" in line for line in finished.complaints)
 
 
-async def test_a_wrong_argument_is_explained(connected: Bench) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((), "SHOPSYNC_WEB__PUBLIC_URL"),
+        (("--url", "http://sync.example.com/hook"), "https://"),
+        (("--url", "https://192.0.2.7/hook"), "domain name"),
+        (("--url", "https://sync.example.com:8443/hook"), "no port"),
+    ],
+)
+def test_a_wrong_address_is_explained(run_here: RunHere, arguments: tuple[str, ...], says: str) -> None:
+    finished = run_here("webhooks", "register", *arguments)
+    assert finished.code == 2
+    assert any(says in line for line in finished.complaints)
+
+
+async def test_a_shop_or_app_that_is_not_there_is_explained(connected: Bench) -> None:
     for arguments, says in (
-        (("register",), "SHOPSYNC_WEB__PUBLIC_URL"),
-        (("register", "--url", "http://sync.example.com/hook"), "https://"),
-        (("register", "--url", "https://192.0.2.7/hook"), "domain name"),
-        (("register", "--url", "https://sync.example.com:8443/hook"), "no port"),
         (("register", "--shop", "123", "--url", "https://sync.example.com/hook"), "123"),
         (("list", "--app", "nobody"), "shopsync shops list"),
     ):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sync.simulator.server import RunningSimulator
+from tests.acceptance.conftest import RunHere
 from tests.acceptance.postgres import own_postgres
 from tests.acceptance.processes import Bench, Finished, with_password
 from tests.support import execute
@@ -42,10 +43,10 @@ def assert_refused(finished: Finished, *says: str, code: int = 2) -> None:
         (("simulator", "--redirect-url", "oauth/callback"), ("--redirect-url", "whole address")),
     ],
 )
-async def test_a_wrong_argument_is_explained(
-    bench: Bench, arguments: tuple[str, ...], says: tuple[str, ...]
+def test_a_wrong_argument_is_explained(
+    run_here: RunHere, arguments: tuple[str, ...], says: tuple[str, ...]
 ) -> None:
-    assert_refused(await bench.shopsync(*arguments), *says)
+    assert_refused(run_here(*arguments), *says)
 
 
 async def test_an_unknown_option_is_named_with_its_usage(bench: Bench) -> None:
@@ -63,10 +64,10 @@ async def test_an_unknown_option_is_named_with_its_usage(bench: Bench) -> None:
         (("--config",), "shopsync"),
     ],
 )
-async def test_an_option_without_its_value_points_to_the_help_of_its_command(
-    bench: Bench, arguments: tuple[str, ...], command: str
+def test_an_option_without_its_value_points_to_the_help_of_its_command(
+    run_here: RunHere, arguments: tuple[str, ...], command: str
 ) -> None:
-    assert_refused(await bench.shopsync(*arguments), f"see `{command} --help`")
+    assert_refused(run_here(*arguments), f"see `{command} --help`")
 
 
 async def test_a_data_directory_that_cannot_be_made_is_no_fault_of_postgres(
@@ -78,6 +79,16 @@ async def test_a_data_directory_that_cannot_be_made_is_no_fault_of_postgres(
     )
     assert_refused(finished, "data directory", "SHOPSYNC_DATA_DIR")
     assert "does not start" not in finished.err
+
+
+def test_a_mistyped_command_is_guessed_at(run_here: RunHere) -> None:
+    finished = run_here("backfil")
+    assert_refused(finished, "'backfil'", "Did you mean 'backfill'? See `shopsync --help`")
+
+
+async def test_a_wrong_setting_ends_a_process_as_it_ends_a_test(bench: Bench) -> None:
+    finished = await bench.shopsync("backfill", SETTLE_S="soon")
+    assert_refused(finished, "SHOPSYNC_SETTLE_S")
 
 
 async def test_without_arguments_the_commands_are_listed(bench: Bench) -> None:
@@ -99,10 +110,10 @@ async def test_without_arguments_the_commands_are_listed(bench: Bench) -> None:
         ({"APP_SECRET": None, "APP_SECRET_FILE": "/nonexistent"}, ("SHOPSYNC_APP_SECRET_FILE", "/nonexist")),
     ],
 )
-async def test_a_wrong_setting_is_explained(
-    bench: Bench, changes: dict[str, str | None], says: tuple[str, ...]
+def test_a_wrong_setting_is_explained(
+    run_here: RunHere, changes: dict[str, str | None], says: tuple[str, ...]
 ) -> None:
-    assert_refused(await bench.shopsync("backfill", **changes), *says)
+    assert_refused(run_here("backfill", **changes), *says)
 
 
 @pytest.mark.parametrize(
@@ -116,10 +127,10 @@ async def test_a_wrong_setting_is_explained(
         ),
     ],
 )
-async def test_a_wrong_settings_file_is_explained(bench: Bench, tmp_path: Path, text: str, says: str) -> None:
+def test_a_wrong_settings_file_is_explained(run_here: RunHere, tmp_path: Path, text: str, says: str) -> None:
     file = tmp_path / "shopsync.toml"
     file.write_text(text)
-    assert_refused(await bench.shopsync("--config", str(file), "status"), says)
+    assert_refused(run_here("--config", str(file), "status"), says)
 
 
 async def test_an_unknown_shop_is_explained(connected: Bench) -> None:

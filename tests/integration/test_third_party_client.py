@@ -10,20 +10,11 @@ import pytest
 from tiktok_shop_api.auth import AsyncTikTokShopAuth
 from tiktok_shop_api.client import AsyncTikTokShop
 from tiktok_shop_api.errors import TikTokShopError
-from tiktok_shop_api.generated.models import (
-    DeleteWebhookForAnEventRequest,
-    DeleteWebhookForAnEventRequestEventType,
-    GetOrderListRequest,
-    GetOrderListSortField,
-    GetOrderListSortOrder,
-    InventorySearchRequest,
-    SearchProductsRequest,
-    UpdateShopWebhookRequest,
-    UpdateShopWebhookRequestEventType,
-)
-from tiktok_shop_api.generated.models.search_products_request_status import SearchProductsRequestStatus
 
 from tests.integration.simulator_probe import Probe, probing
+from tests.third_party import MODELS, models
+
+pytestmark = MODELS
 
 # The old reverse flow, which cancellations and returns have superseded.
 _UNNAMED_BY_THE_DOCUMENTS = {"REVERSE_STATUS_UPDATE"}
@@ -56,9 +47,9 @@ async def _all_orders(client: Any) -> dict[str, dict[str, Any]]:
     while True:
         page = await client.orders.get_order_list(
             page_size=50,
-            sort_field=GetOrderListSortField.UPDATE_TIME,
-            sort_order=GetOrderListSortOrder.ASC,
-            body=GetOrderListRequest(),
+            sort_field=models().GetOrderListSortField.UPDATE_TIME,
+            sort_order=models().GetOrderListSortOrder.ASC,
+            body=models().GetOrderListRequest(),
             **more,
         )
         found |= {order.id: order.to_dict() for order in page.data.orders}
@@ -116,11 +107,14 @@ async def test_it_reads_order_details() -> None:
 async def test_it_reads_products_of_every_market_over_all_pages_as_they_truly_are(shop: int) -> None:
     async with probing(shop=shop, shops=8, orders=40, products=70) as probe, _client(probe) as client:
         found: dict[str, dict[str, Any]] = {}
-        for status in (SearchProductsRequestStatus.ALL, SearchProductsRequestStatus.DELETED):
+        for status in (
+            models().SearchProductsRequestStatus.ALL,
+            models().SearchProductsRequestStatus.DELETED,
+        ):
             more: dict[str, str] = {}
             while True:
                 page = await client.products.search_products(
-                    page_size=25, body=SearchProductsRequest(status=status), **more
+                    page_size=25, body=models().SearchProductsRequest(status=status), **more
                 )
                 found |= {product.id: product.to_dict() for product in page.data.products}
                 if not page.data.next_page_token:
@@ -141,7 +135,7 @@ async def test_it_reads_single_products_in_their_long_form() -> None:
 async def test_it_reads_inventory_and_warehouses_as_they_truly_are() -> None:
     async with probing() as probe, _client(probe) as client:
         truth = await probe.truth("inventory")
-        asked = InventorySearchRequest(product_ids=[one["product_id"] for one in truth])
+        asked = models().InventorySearchRequest(product_ids=[one["product_id"] for one in truth])
         answered = await client.products.inventory_search(body=asked)
         assert [one.to_dict() for one in answered.data.inventory] == truth
         warehouses = (await client.logistics.get_warehouse_list()).data.warehouses
@@ -150,7 +144,7 @@ async def test_it_reads_inventory_and_warehouses_as_they_truly_are() -> None:
 
 async def test_it_meets_the_documented_error_classes() -> None:
     async with probing() as probe:
-        body = GetOrderListRequest()
+        body = models().GetOrderListRequest()
         async with _client(probe, app_secret="another") as client:
             assert await _code_of(client.orders.get_order_list(page_size=10, body=body)) == 106001
         async with _client(probe, shop_cipher="GCP_unknown") as client:
@@ -168,25 +162,29 @@ async def test_it_meets_the_documented_error_classes() -> None:
 async def test_it_meets_the_limit_and_the_cap_of_products() -> None:
     async with probing(limit_per_s=3, product_cap=15) as probe, _client(probe) as client:
         search = client.products.search_products
-        assert await _code_of(search(page_size=10, body=SearchProductsRequest())) == 12052180
-        codes = [await _code_of(search(page_size=10, body=SearchProductsRequest())) for _ in range(3)]
+        assert await _code_of(search(page_size=10, body=models().SearchProductsRequest())) == 12052180
+        codes = [
+            await _code_of(search(page_size=10, body=models().SearchProductsRequest())) for _ in range(3)
+        ]
         assert codes == [12052180, 12052180, 36009002]
 
 
 async def test_it_sets_lists_and_removes_webhooks() -> None:
     async with probing() as probe, _client(probe) as client:
         names = [
-            name for name in UpdateShopWebhookRequestEventType if name.value not in _UNNAMED_BY_THE_DOCUMENTS
+            name
+            for name in models().UpdateShopWebhookRequestEventType
+            if name.value not in _UNNAMED_BY_THE_DOCUMENTS
         ]
         assert len(names) == 16
         for name in names:
-            body = UpdateShopWebhookRequest(address="https://one.example/hook", event_type=name)
+            body = models().UpdateShopWebhookRequest(address="https://one.example/hook", event_type=name)
             assert (await client.event.update_shop_webhook(body=body)).code == 0
         listed = (await client.event.get_shop_webhooks()).data
         assert listed.total_count == 16
         assert {one.event_type for one in listed.webhooks} == {name.value for name in names}
         for name in names:
-            topic = DeleteWebhookForAnEventRequestEventType(name.value)
-            gone = DeleteWebhookForAnEventRequest(event_type=topic)
+            topic = models().DeleteWebhookForAnEventRequestEventType(name.value)
+            gone = models().DeleteWebhookForAnEventRequest(event_type=topic)
             assert (await client.event.delete_webhook_for_an_event(body=gone)).code == 0
         assert (await client.event.get_shop_webhooks()).data.total_count == 0

@@ -1,6 +1,6 @@
 """Kill -9 inside the refresh, again and again: the consent is never lost.
 
-    python -m tests.soak.kills [--kills 200]
+    python -m tests.soak.kills [--kills 200] [--seed N]
 
 The simulated TikTok kills the old refresh token at once and takes its time to hand out the new one, so
 that whoever dies between the two has lost it, if nobody else holds the line.
@@ -99,11 +99,11 @@ async def _wrong_counts(connection: asyncpg.Connection, simulator: RunningSimula
     return [f"{dead} refreshes were tried with a dead token"] if dead else []
 
 
-async def _run(database_url: str, kills: int) -> list[str]:
+async def _run(database_url: str, *, kills: int, seed: int) -> list[str]:
     world = build_world(seed=1, shops=1, orders_per_shop=1, products_per_shop=1, flash_sale_orders=0)
     simulator = await serve(world)
     try:
-        return await kill_often(database_url, simulator, kills=kills, seed=int(time.time()))
+        return await kill_often(database_url, simulator, kills=kills, seed=seed)
     finally:
         await simulator.close()
 
@@ -112,10 +112,13 @@ def main() -> int:
     """The exit code; prints what was wrong."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--kills", type=int, default=200)
-    kills = parser.parse_args().kills
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="draws the moments of death")
+    arguments = parser.parse_args()
+    kills, seed = arguments.kills, arguments.seed
+    print(f"seed {seed}", flush=True)
     started = time.monotonic()
     with own_database() as (_, url):
-        problems = asyncio.run(_run(url, kills))
+        problems = asyncio.run(_run(url, kills=kills, seed=seed))
     print("\n".join(problems) or f"{kills} deaths inside the refresh, and the consent works as before")
     print(f"took {time.monotonic() - started:.0f} s")
     return 1 if problems else 0

@@ -15,6 +15,7 @@ import structlog
 from sync.log import redact, set_up_logging
 from sync.model import Shop, Tokens
 from sync.tiktok.client import Access, AppKeys
+from tests.support import logging_restored
 
 CANARY = "cAnArY+/=7f3e"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -24,13 +25,9 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 def logged(request: pytest.FixtureRequest) -> Iterator[Callable[[], str]]:
     """Sets logging up in both formats; the call returns what was written so far."""
     stream = io.StringIO()
-    root = logging.getLogger()
-    before = (root.handlers[:], root.level)
-    set_up_logging(level="debug", log_format=request.param, stream=stream)
-    yield stream.getvalue
-    root.handlers[:], _ = before
-    root.setLevel(before[1])
-    structlog.reset_defaults()
+    with logging_restored():
+        set_up_logging(level="debug", log_format=request.param, stream=stream)
+        yield stream.getvalue
 
 
 def logger() -> Any:
@@ -136,17 +133,11 @@ def test_what_is_no_secret_stays_readable(text: str) -> None:
 
 def test_one_event_is_one_line_of_json() -> None:
     stream = io.StringIO()
-    root = logging.getLogger()
-    before = (root.handlers[:], root.level)
-    set_up_logging(level="info", log_format="json", stream=stream)
-    try:
+    with logging_restored():
+        set_up_logging(level="info", log_format="json", stream=stream)
         logger().info("slice_covered", rows=3, note="two\nlines")
         logger().debug("not shown")
         line, *rest = stream.getvalue().splitlines()
-    finally:
-        root.handlers[:] = before[0]
-        root.setLevel(before[1])
-        structlog.reset_defaults()
     event = json.loads(line)
     assert rest == []
     assert (event["event"], event["rows"], event["level"]) == ("slice_covered", 3, "info")
