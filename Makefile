@@ -23,8 +23,8 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Compiled while the linters run, on the core that they leave, and not by each of the workers. What is
-# wrong with the tests is for the run itself to say.
+# Compiled while the linters run, on the core that they leave, and not by each of the workers; written down
+# even where Python is told not to. What is wrong with the tests is for the run itself to say.
 compiled-tests: $(STAMP)
 	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --collect-only -q >/dev/null 2>&1 || true
 

@@ -81,21 +81,24 @@ def environment_of(database_url: str, simulator_url: str, options: SimulatorOpti
         "SHOPSYNC_APP_KEY": options.app_key,
         "SHOPSYNC_APP_SECRET": options.app_secret,
         "SHOPSYNC_WEB__PORT": "0",
-        # Nothing here speaks TLS, and to load the certificates is a tenth of a command's start.
-        "SSL_CERT_FILE": os.devnull,
     }
 
 
 @contextmanager
 def logging_restored() -> Iterator[None]:
-    """Whatever the block sets up, logging is afterwards as it was before."""
+    """Whatever the block sets up, logging is afterwards as before, but for loggers that were used in it."""
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    handlers = root.handlers[:]
+    named = [
+        logger for logger in logging.Logger.manager.loggerDict.values() if isinstance(logger, logging.Logger)
+    ]
+    levels = {logger: logger.level for logger in (root, *named)}
     try:
         yield
     finally:
         root.handlers[:] = handlers
-        root.setLevel(level)
+        for logger, level in levels.items():
+            logger.setLevel(level)
         structlog.reset_defaults()
 
 

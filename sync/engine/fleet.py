@@ -193,10 +193,12 @@ class Fleet:
 
     def _pacer_for(self, lease: Lease) -> Pacer:
         pacer = self._pacers.get(lease.shop_id)
-        # Another process may have learnt better meanwhile.
-        if pacer is None or pacer.learned_rate != lease.learned_rate:
+        if pacer is None:
             pacer = Pacer(self._tools.settings.requests_per_second, learned_rate=lease.learned_rate)
             self._pacers[lease.shop_id] = pacer
+        elif pacer.learned_rate != lease.learned_rate:
+            # Another process has learnt better meanwhile. What this one has sent and was told still counts.
+            pacer.adopt(lease.learned_rate)
         self._pacers.move_to_end(lease.shop_id)
         if len(self._pacers) > _MOST_PACERS:
             self._pacers.popitem(last=False)

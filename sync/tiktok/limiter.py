@@ -39,6 +39,8 @@ LONGEST_PAUSE_S = 3600.0
 _ONE_REFUSAL_S = 1.0
 # Refusals at rates so close to each other speak of a limit; farther apart, of bad luck.
 _SAME_RATE = 0.15
+# A rate that lasted for longer before it was refused was not refused for its height.
+_TELLING_S = 3.0
 _BELOW_REFUSED = 0.95
 _PROBE_EVERY_S = 120.0
 _PROBE_STEP = 1.05
@@ -59,15 +61,14 @@ class Pacer:
 
     def __init__(self, limit: float, *, learned_rate: float | None = None) -> None:
         self._highest = limit / (1 + _JITTER_S)
-        self.learned_rate = learned_rate if learned_rate and learned_rate < self._highest else None
-        self._rate = self._ceiling
+        self.adopt(learned_rate)
         self._bucket = AsyncLimiter(_BURST, _BURST / self._rate)
         # When the last ones left, as many as are allowed within a second on the way.
         self._left: deque[float] = deque(maxlen=max(1, math.floor(limit)))
         self._turns = Turns(1, spare=_SPARE)
         self._paused_until = -math.inf
-        self._changed_at = time.monotonic()
-        self._granted = 0
+        # When the pause before the last one ended.
+        self._resumed_at = -math.inf
         self._slowed_at = -math.inf
         self._next_pause_s = _FIRST_PAUSE_S
         self._refused_rate: float | None = None
@@ -82,6 +83,11 @@ class Pacer:
     def _ceiling(self) -> float:
         return self._highest if self.learned_rate is None else self.learned_rate
 
+    def adopt(self, learned_rate: float | None) -> None:
+        """What another process has found the shop to be allowed; None is the whole limit."""
+        self.learned_rate = learned_rate if learned_rate and learned_rate < self._highest else None
+        self._change(self._ceiling, time.monotonic())
+
     async def acquire(self, lane: str = "", *, urgent: bool = False) -> None:
         """Returns when the next request may leave.
 
@@ -94,7 +100,8 @@ class Pacer:
                 await asyncio.sleep(pause_s)
             await self._follow_rate()
             await self._bucket.acquire()
-            while (wait_s := self._room_from() - time.monotonic()) > 0:  # noqa: ASYNC110 - no event
+            # By now there may be a pause of which nobody knew before.
+            while (wait_s := max(self._room_from(), self._paused_until) - time.monotonic()) > 0:  # noqa: ASYNC110 - no event
                 await asyncio.sleep(wait_s)
             self._left.append(time.monotonic())
             self._granted += 1
@@ -106,15 +113,17 @@ class Pacer:
     def slow_down(self, retry_after_s: float | None, *, left_at: float) -> None:
         """Pauses as long as the server wishes, an hour at most, and goes on slower.
 
-        Said once for each refusal, with the monotonic moment at which the refused request left. The
-        pauses of refusals in a row become twice as long each time; a wish is the least of them.
+        Said once for each refusal, with the monotonic moment at which the refused request left. A wish
+        is the least that is waited; refusals in a row double what is, up to 1 s while other requests
+        pass, up to 8 s while none does.
         """
         now = time.monotonic()
         # Requests in flight together are refused together: that is one refusal.
         is_known = left_at < self._paused_until
         if not is_known:
-            if now > self._paused_until + _RECOVERY_EVERY_S:
+            if left_at > self._paused_until + _RECOVERY_EVERY_S:
                 self._next_pause_s = _FIRST_PAUSE_S
+            self._resumed_at = self._paused_until
             self.pause(self._next_pause_s)
             self._next_pause_s = min(2 * self._next_pause_s, _LONGEST_REFUSAL_PAUSE_S)
         if retry_after_s is not None:
@@ -122,12 +131,14 @@ class Pacer:
         if is_known or now < self._slowed_at + _ONE_REFUSAL_S:
             return
         self._slowed_at = now
-        self._learn(self._rate)
+        if left_at < self._changed_at + _TELLING_S:
+            self._learn(self._rate)
         self._change(max(min(self._rate * _SLOWDOWN, self._ceiling), self._highest * _LOWEST_SHARE), now)
 
     def note_success(self, *, left_at: float) -> None:
-        """The request that left then was not refused: it is a limit that refuses, and no outage."""
-        if left_at >= self._paused_until:
+        """The request that left then was not refused: it is a limit that refuses others, and no outage."""
+        # Answers that bring something take longer than refusals: it may have left before the last pause.
+        if left_at >= self._resumed_at:
             self._next_pause_s = min(self._next_pause_s, _LIMIT_PAUSE_S)
 
     def pause(self, seconds: float) -> None:

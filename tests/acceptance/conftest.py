@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 
 from sync.cli.main import main
-from sync.simulator.options import SimulatorOptions
 from sync.simulator.server import RunningSimulator
 from tests.acceptance.processes import Bench, Finished, assert_discreet, bench_environment, connect_sellers
 from tests.conftest import StartSimulator
-from tests.support import environment_of, logging_restored
+from tests.support import logging_restored
 
 RunHere = Callable[..., Finished]
 
@@ -50,7 +49,7 @@ def run_here(
     """
 
     def run(*arguments: str, typed: Sequence[str] = (), **changes: str | None) -> Finished:
-        nowhere = environment_of("postgresql://127.0.0.1:1/none", "http://127.0.0.1:1", SimulatorOptions())
+        nowhere = bench_environment("postgresql://127.0.0.1:1/none", "http://127.0.0.1:1")
         environment = nowhere | {f"SHOPSYNC_{name}": value for name, value in changes.items()}
         with monkeypatch.context() as patched:
             for name, value in environment.items():

@@ -147,6 +147,29 @@ async def test_a_wish_that_makes_no_sense_is_a_short_wait(caller: Caller) -> Non
     assert 0.25 <= time.monotonic() - started <= 5
 
 
+async def test_the_pacer_is_told_when_what_was_refused_and_what_passed_had_left(caller: Caller) -> None:
+    told: list[tuple[str, float]] = []
+
+    class Listening(Pacer):
+        def slow_down(self, retry_after_s: float | None, *, left_at: float) -> None:
+            told.append(("refused", time.monotonic() - left_at))
+            super().slow_down(retry_after_s, left_at=left_at)
+
+        def note_success(self, *, left_at: float) -> None:
+            told.append(("passed", time.monotonic() - left_at))
+            super().note_success(left_at=left_at)
+
+    caller.simulator.change_options(latency_s=0.2)
+    caller.add_fault("rate_limited", times=1)
+    caller.pacer = Listening(1000)
+    started = time.monotonic()
+    await caller.call()
+    assert [what for what, _ in told] == ["refused", "passed"]
+    # As long ago as the answer took, and no longer: the second left after the pause.
+    assert min(ago for _, ago in told) >= 0.2
+    assert sum(ago for _, ago in told) <= time.monotonic() - started - 0.25
+
+
 async def test_a_limited_shop_is_asked_more_slowly_and_its_other_requests_wait_too(caller: Caller) -> None:
     full = caller.pacer.rate
     caller.add_fault("rate_limited", times=1, retry_after=1)

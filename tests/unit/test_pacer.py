@@ -116,23 +116,69 @@ def test_a_waiter_that_is_cancelled_costs_the_others_nothing() -> None:
 
 @pytest.mark.parametrize(("wish_s", "least_s"), [(None, 0.25), (0.0, 0.25), (7.0, 7.0), (-3.0, 0.25)])
 def test_nothing_passes_before_the_server_s_wish_is_over(wish_s: float | None, least_s: float) -> None:
-    async def scenario(clock: VirtualTime) -> float:
+    async def scenario(clock: VirtualTime) -> tuple[float, list[float]]:
         pacer = Pacer(50)
-        await pacer.acquire()
+        # Some wait for their turn already, one of them as the next.
+        waiting = asyncio.create_task(grants(pacer, clock, [0.0] * 4, 3))
+        await asyncio.sleep(0.05)
         refused = clock.now
         pacer.slow_down(wish_s, left_at=refused)
+        return refused, await waiting
+
+    refused, moments = run(scenario)
+    assert least_s <= min(m for m in moments if m > refused) - refused <= least_s + 0.1
+
+
+def test_what_another_process_has_learned_ends_no_pause() -> None:
+    async def scenario(clock: VirtualTime) -> tuple[float, float]:
+        pacer = Pacer(50)
+        refused = clock.now
+        pacer.slow_down(7.0, left_at=refused)
+        pacer.adopt(20.0)
+        await pacer.acquire()
+        return clock.now - refused, pacer.rate
+
+    waited, rate = run(scenario)
+    assert waited >= 7.0
+    assert rate == 20.0
+
+
+def test_requests_refused_within_a_second_slow_down_once() -> None:
+    async def scenario(clock: VirtualTime) -> float:
+        pacer = Pacer(50)
+        full = pacer.rate
+        for _ in range(2):
+            await pacer.acquire()
+            pacer.slow_down(None, left_at=clock.now)
+        return pacer.rate / full
+
+    assert run(scenario) == pytest.approx(0.9)
+
+
+def test_late_refusals_of_what_left_before_the_pause_do_not_prolong_the_next() -> None:
+    async def scenario(clock: VirtualTime) -> float:
+        pacer = Pacer(50)
+        left = [clock.now + number * 0.02 for number in range(40)]
+        await asyncio.sleep(0.8)
+        for moment in left:
+            await asyncio.sleep(moment + 1.0 - clock.now)
+            pacer.slow_down(None, left_at=moment)
+        refused = clock.now
+        pacer.slow_down(None, left_at=refused)
         await pacer.acquire()
         return clock.now - refused
 
-    waited = run(scenario)
-    assert least_s <= waited <= least_s + 0.1
+    assert run(scenario) == pytest.approx(0.5, abs=0.05)
 
 
+@pytest.mark.parametrize("refusal_s", [0.1, 11.0])
 @pytest.mark.parametrize(
-    ("successes", "expected"),
-    [(0, [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0]), (1, [0.25, 0.5, 1.0, 1.0, 1.0, 1.0, 1.0])],
+    ("passes", "expected"),
+    [(False, [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0]), (True, [0.25, 0.5, 1.0, 1.0, 1.0, 1.0, 1.0])],
 )
-def test_pauses_grow_while_refusals_follow_each_other(successes: int, expected: list[float]) -> None:
+def test_pauses_grow_while_refusals_follow_each_other(
+    refusal_s: float, passes: bool, expected: list[float]
+) -> None:
     async def scenario(clock: VirtualTime) -> list[float]:
         pacer = Pacer(50)
         waited = []
@@ -140,17 +186,16 @@ def test_pauses_grow_while_refusals_follow_each_other(successes: int, expected: 
         async def be_refused() -> None:
             await pacer.acquire()
             left = clock.now
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(refusal_s)
             pacer.slow_down(None, left_at=left)
             refused = clock.now
-            # In flight with it: says nothing new, and does not prolong the pause.
             await asyncio.sleep(0.1)
-            pacer.slow_down(None, left_at=left + 0.05)
-            pacer.note_success(left_at=left + 0.1)
+            # Of before the last refusal: it says nothing of what is now.
+            pacer.note_success(left_at=left - 0.3)
+            if passes:
+                pacer.note_success(left_at=left)
             await pacer.acquire()
             waited.append(clock.now - refused)
-            for _ in range(successes):
-                pacer.note_success(left_at=clock.now)
 
         for _ in expected:
             await be_refused()

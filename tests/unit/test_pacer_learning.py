@@ -114,6 +114,20 @@ def test_an_outage_teaches_no_limit(retry_after_s: float | None) -> None:
     run(scenario)
 
 
+def test_a_refusal_now_and_then_that_has_nothing_to_do_with_the_rate_teaches_no_limit() -> None:
+    async def scenario(clock: VirtualTime) -> None:
+        server, pacer = Server(clock, 50), Pacer(50)
+        for _ in range(6):
+            await server.serve(pacer, 60)
+            server.is_ill = True
+            server.ask(pacer)
+            server.is_ill = False
+        assert len(server.refusals) >= 6
+        assert pacer.learned_rate is None
+
+    run(scenario)
+
+
 @pytest.mark.parametrize("told", [None, 0.0, 49.5, 1000.0])
 def test_what_is_no_lower_limit_is_not_learned(told: float | None) -> None:
     assert Pacer(50, learned_rate=told).rate == Pacer(50).rate
