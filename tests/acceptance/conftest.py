@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
@@ -52,6 +53,8 @@ def run_here(
         nowhere = bench_environment("postgresql://127.0.0.1:1/none", "http://127.0.0.1:1")
         environment = nowhere | {f"SHOPSYNC_{name}": value for name, value in changes.items()}
         with monkeypatch.context() as patched:
+            for name in [name for name in os.environ if name.startswith("SHOPSYNC_")]:
+                patched.delenv(name)
             for name, value in environment.items():
                 if value is None:
                     patched.delenv(name, raising=False)
