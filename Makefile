@@ -32,13 +32,20 @@ test: $(STAMP)
 	@$(MAKE) --no-print-directory -j2 lint compiled-tests
 	$(BIN)/python -m pytest -n 4 --dist loadgroup
 
+# Within an hour on two cores.
 soak: $(STAMP)
-	$(BIN)/python -m tests.soak.kills
-	$(BIN)/python -m tests.soak.tokens
+	$(BIN)/python -m tests.soak.chaos --kills 2000
+	$(BIN)/python -m tests.soak.ends
+	$(BIN)/python -m tests.soak.leaks
+	$(BIN)/python -m tests.soak.kills --kills 60
+	$(BIN)/python -m tests.soak.tokens --minutes 5
+	$(BIN)/python -m tests.soak.shapes --examples 100
+	$(BIN)/python -m tests.soak.proof
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks --write
 	$(BIN)/python -m tests.benchmarks.webhooks --write
+	$(BIN)/python -m tests.benchmarks.isolation --write
 
 bench-peers: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.peers --write

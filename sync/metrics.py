@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -60,8 +62,10 @@ PACE = Gauge(
     ["shop_id"],
     registry=REGISTRY,
 )
+TASKS = Gauge("shopsync_tasks", "Tasks of the event loop at the scrape.", registry=REGISTRY)
 
 
 def render() -> bytes:
-    """The metrics in Prometheus' text format."""
+    """The metrics in Prometheus' text format. Called in the event loop."""
+    TASKS.set(len(asyncio.all_tasks()))
     return generate_latest(REGISTRY)

@@ -105,6 +105,8 @@ class Settings(BaseSettings):
     settle_s: Seconds
     lookback_s: Seconds
     reread_open_orders_s: Annotated[int, Field(ge=0, le=30 * 86400)]
+    verify_every_s: Annotated[int, Field(ge=0, le=365 * 86400)]
+    ledger_days: Annotated[int, Field(ge=1, le=3650)]
     history_since: date
     database_pool_size: Annotated[int, Field(ge=2, le=200)]
     log_level: Literal["debug", "info", "warning", "error"]

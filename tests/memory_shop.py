@@ -60,6 +60,8 @@ class MemoryShop:
         self.before: Callable[[], None] = lambda: None
         self.count: Callable[[Any, int], int | None] = lambda _, total: total
         self.answer: Callable[[Page], Page] = lambda page: page
+        # Whether a row of that second is in the window from one second to the other.
+        self.is_shown: Callable[[int, int, int], bool] = lambda s, since, until: since <= s < until
         self.pacer = SimpleNamespace(rate=50_000.0, wait_until_idle=self._return_at_once)
         self._paging = paging
         self._settled: list[tuple[datetime, datetime]] = []
@@ -114,7 +116,8 @@ class MemoryShop:
             self.before()
         self.now_s += _REQUEST_S
         until = body["update_time_lt"] if "update_time_lt" in body else body["update_time_le"] + 1
-        found = sorted((s, i) for i, s in self.rows.items() if body["update_time_ge"] <= s < until)
+        since = body["update_time_ge"]
+        found = sorted((s, i) for i, s in self.rows.items() if self.is_shown(s, since, until))
         if body.get("status") == "DELETED":
             found = []
         shown, token = self._paging(found, page_token, stream.page_size)
@@ -125,7 +128,9 @@ class MemoryShop:
 
     # What it asks of the database.
 
-    async def write(self, _target: Any, page: Page | None, *, lease: Any, closing: Any = None) -> Tally:
+    async def write(
+        self, _target: Any, page: Page | None, *, lease: Any, closing: Any = None, slice_id: Any = None
+    ) -> Tally:
         await asyncio.sleep(0)
         for record in page.records if page else ():
             self.stored[int(record.key or 0)] = max(
@@ -136,6 +141,9 @@ class MemoryShop:
             self.closings.append((window, closing.verdict))
             self._settled.append((window.since, min(window.until, closing.settled_until)))
         return Tally(inserted=len(page.records) if page else 0)
+
+    async def draw_slice_id(self) -> int:
+        return 1
 
     async def wait_until_idle(self) -> None:
         """The pages that wait for the database: none ever do."""

@@ -17,7 +17,8 @@ SELECT current_setting('server_version_num')::integer / 10000 AS version,
 -- What the role may not do with our schemas and tables, a line each; no rows when it may do all.
 SELECT format('USAGE on schema %I', n.nspname) AS missing
   FROM pg_namespace AS n
- WHERE n.nspname IN ('sync', 'tiktok', 'bi', 'sync_strict') AND NOT has_schema_privilege(n.oid, 'USAGE')
+ WHERE n.nspname IN ('sync', 'tiktok', 'bi', 'sync_strict', 'sync_lenient')
+   AND NOT has_schema_privilege(n.oid, 'USAGE')
 UNION ALL
 SELECT format('%s on %I.%I', privilege, n.nspname, c.relname)
   FROM pg_class AS c

@@ -6,10 +6,10 @@
 -- $1 shop_id, $2 records (UTF-8 bytes of a JSON array as Inventory Search sends it: one element per
 -- product, each with a product_id and all its SKUs), $3 fetched_at, $4 scrubbed (product ids whose text
 -- was scrubbed), $5 rejected (product ids whose stored rows may lack values: equal content does not count
--- as stored).
+-- as stored), $6 the row of sync.slices that accounts for the read.
 -- One row: inserted, updated, stale, unchanged (rows of SKU x warehouse; marking as deleted is an update).
 -- Products that are stored as deleted are passed over. The later fetch wins. A row that is stored with this very SKU is not touched. Rows of a product of the
--- answer that the answer lacks are marked deleted as of the fetch, unless it cannot be read whole; what is listed again is unmarked.
+-- answer that the answer lacks are marked deleted as of the fetch, unless it cannot be read whole, or has no SKU; what is listed again is unmarked.
 -- Other quantities, or none, close the open row of the history and open the next one. Rows are written
 -- in the order of their ids, so answers that overlap cannot deadlock. Raises serialization_failure when
 -- another session stored another version of one of these rows, or deleted one of these products,
@@ -20,7 +20,9 @@ WITH product AS MATERIALIZED (
            -- An answer that was under way while the product was deleted must not bring its stock back:
            -- nobody would ask for it again.
      WHERE (SELECT d._deleted_at FROM tiktok.products AS d
-             WHERE d.shop_id = $1 AND d.product_id = sent.value->>'product_id'
+             WHERE d.shop_id = $1
+               AND d.product_id BETWEEN sent.value->>'product_id' AND sent.value->>'product_id'
+             ORDER BY d.product_id
              LIMIT 1) IS NULL
 ), page AS MATERIALIZED (
     SELECT DISTINCT ON (sku_id, warehouse_id) product_id, sku_id, warehouse_id, sku, level
@@ -30,7 +32,10 @@ WITH product AS MATERIALIZED (
                    sku.ordinality AS sku_place, level.ordinality AS level_place
               FROM product AS p
              CROSS JOIN jsonb_array_elements(list(p.record->'skus')) WITH ORDINALITY AS sku
-             CROSS JOIN jsonb_array_elements(list(sku.value->'warehouse_inventory'))
+             -- What is no object lists no stock, and must not pass for a SKU without any.
+             CROSS JOIN jsonb_array_elements(list(CASE jsonb_typeof(sku.value)
+                                                  WHEN 'object' THEN sku.value->'warehouse_inventory'
+                                                  ELSE '"no SKU"' END))
                         WITH ORDINALITY AS level) AS listed
      WHERE sku_id IS NOT NULL AND warehouse_id IS NOT NULL
      ORDER BY sku_id, warehouse_id, place DESC, sku_place DESC, level_place DESC
@@ -72,6 +77,7 @@ WITH product AS MATERIALIZED (
              GROUP BY product_id
             HAVING NOT bool_or(
                 is_broken(record->'skus', 'id')
+                OR NOT EXISTS (SELECT FROM jsonb_array_elements(sync_lenient.list(record->'skus')))
                 OR EXISTS (SELECT FROM jsonb_array_elements(sync_lenient.list(record->'skus')) AS sku
                             WHERE is_broken(sku.value->'warehouse_inventory', 'warehouse_id')))) AS p
      CROSS JOIN LATERAL (
@@ -108,22 +114,22 @@ WITH product AS MATERIALIZED (
     INSERT INTO tiktok.inventory AS i (
         shop_id, sku_id, warehouse_id, product_id, seller_sku, available_quantity, committed_quantity,
         total_available_quantity, total_committed_quantity, in_shop_quantity, campaign_inventory,
-        creator_inventory, _raw, _scrubbed, _deleted_at, _synced_at, _fetched_at)
+        creator_inventory, _raw, _scrubbed, _deleted_at, _synced_at, _fetched_at, _slice)
     SELECT $1, sku_id, warehouse_id, product_id, seller_sku, available_quantity, committed_quantity,
            total_available_quantity, total_committed_quantity, in_shop_quantity, campaign_inventory,
-           creator_inventory, _raw, _scrubbed, _deleted_at, now(), $3
+           creator_inventory, _raw, _scrubbed, _deleted_at, now(), $3, $6::bigint
       FROM changed
      ORDER BY product_id, sku_id, warehouse_id
     ON CONFLICT (shop_id, sku_id, warehouse_id) DO UPDATE SET (
         product_id, seller_sku, available_quantity, committed_quantity, total_available_quantity,
         total_committed_quantity, in_shop_quantity, campaign_inventory, creator_inventory,
-        _raw, _scrubbed, _deleted_at, _synced_at, _fetched_at)
+        _raw, _scrubbed, _deleted_at, _synced_at, _fetched_at, _slice)
         = ROW (
             EXCLUDED.product_id, EXCLUDED.seller_sku, EXCLUDED.available_quantity,
             EXCLUDED.committed_quantity, EXCLUDED.total_available_quantity,
             EXCLUDED.total_committed_quantity, EXCLUDED.in_shop_quantity, EXCLUDED.campaign_inventory,
             EXCLUDED.creator_inventory, EXCLUDED._raw, EXCLUDED._scrubbed, EXCLUDED._deleted_at,
-            EXCLUDED._synced_at, EXCLUDED._fetched_at)
+            EXCLUDED._synced_at, EXCLUDED._fetched_at, EXCLUDED._slice)
         -- The version judged above may be written over. One that came meanwhile stays when its fetch
         -- was later; else the page has to be repeated, for its history is invisible to this statement.
         WHERE (i.sku_id, i.warehouse_id, i.xmin::text) IN (

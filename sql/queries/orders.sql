@@ -22,7 +22,7 @@ SELECT array_agg(sent.id)
 -- $1 shop_id, $2 records (UTF-8 bytes of a JSON array of orders as Get Order List sends them, each with
 -- an id), $3 fetched_at, $4 scrubbed (ids of the records whose text was scrubbed), $5 digests (in the order of
 -- the records; NULL for one that must not be taken for known), $6 rejected (ids whose stored row may lack
--- values: equal content does not count as stored).
+-- values: equal content does not count as stored), $7 the row of sync.slices that accounts for the read.
 -- One row: inserted, updated, stale, unchanged (distinct orders; their sum is the number of ids sent).
 -- The newest update_time wins, among equal ones (or without one) the later fetch. An order that is
 -- stored with this very content is not touched. Line items follow their order: new and changed ones
@@ -44,7 +44,9 @@ WITH page AS MATERIALIZED (
     SELECT p.order_id, p.update_time, p.record, p.digest, s.version, s._raw AS prior,
            CASE WHEN s.version IS NULL THEN 'new'
                 WHEN p.update_time > s.update_time THEN 'newer'
-                WHEN p.update_time < s.update_time THEN 'stale'
+                -- A time that lay far ahead of its own answer would keep every true version out for ever.
+                WHEN p.update_time < s.update_time
+                     AND s.update_time <= s._fetched_at + interval '1 hour' THEN 'stale'
                 WHEN p.record = s._raw AND p.order_id <> ALL ($6) THEN 'unchanged'
                 WHEN $3 >= s._fetched_at THEN 'newer'
                 ELSE 'stale' END AS verdict
@@ -87,7 +89,7 @@ WITH page AS MATERIALIZED (
         delivery_option_name, split_or_combine_tag, auto_combine_group_id, packages, fast_delivery_program,
         fulfillment_priority_level, handling_duration_days, handling_duration_type, order_rights,
         consultation_id,
-        _raw, _scrubbed, _digest, _synced_at, _fetched_at)
+        _raw, _scrubbed, _digest, _synced_at, _fetched_at, _slice)
     SELECT $1, order_id,
            word(record->>'status'), word(record->>'order_type'), word(record->>'commerce_platform'),
            word(record->>'fulfillment_type'), word(record->>'delivery_type'),
@@ -139,7 +141,7 @@ WITH page AS MATERIALIZED (
            word(record->>'fast_delivery_program'), whole(record->>'fulfillment_priority_level'),
            whole(record->'handling_duration'->>'days'), word(record->'handling_duration'->>'type'),
            node(record->'order_rights'), word(record->>'consultation_id'),
-           record, order_id = ANY ($4), digest, now(), $3
+           record, order_id = ANY ($4), digest, now(), $3, $7::bigint
       FROM changed
      ORDER BY order_id
     ON CONFLICT (shop_id, order_id) DO UPDATE SET (
@@ -167,7 +169,7 @@ WITH page AS MATERIALIZED (
         delivery_option_name, split_or_combine_tag, auto_combine_group_id, packages, fast_delivery_program,
         fulfillment_priority_level, handling_duration_days, handling_duration_type, order_rights,
         consultation_id,
-        _raw, _scrubbed, _digest, _synced_at, _fetched_at)
+        _raw, _scrubbed, _digest, _synced_at, _fetched_at, _slice)
         = ROW (
             EXCLUDED.status, EXCLUDED.order_type, EXCLUDED.commerce_platform, EXCLUDED.fulfillment_type,
             EXCLUDED.delivery_type, EXCLUDED.shipping_type, EXCLUDED.create_time, EXCLUDED.update_time,
@@ -207,7 +209,8 @@ WITH page AS MATERIALIZED (
             EXCLUDED.packages, EXCLUDED.fast_delivery_program, EXCLUDED.fulfillment_priority_level,
             EXCLUDED.handling_duration_days, EXCLUDED.handling_duration_type, EXCLUDED.order_rights,
             EXCLUDED.consultation_id,
-            EXCLUDED._raw, EXCLUDED._scrubbed, EXCLUDED._digest, EXCLUDED._synced_at, EXCLUDED._fetched_at)
+            EXCLUDED._raw, EXCLUDED._scrubbed, EXCLUDED._digest, EXCLUDED._synced_at, EXCLUDED._fetched_at,
+            EXCLUDED._slice)
         -- The version judged above may be written over. One that came meanwhile is judged here, and
         -- where it is older the page has to be repeated: its line items are invisible to this statement.
         WHERE (o.order_id, o.xmin::text) IN (SELECT c.order_id, c.version FROM changed AS c)

@@ -29,12 +29,12 @@ SELECT array_agg(sent.id)
 -- $1 shop_id, $2 records (UTF-8 bytes of a JSON array of products as Search Products sends them, each
 -- with an id), $3 fetched_at, $4 scrubbed (ids of the records whose text was scrubbed), $5 digests (in the order of
 -- the records; NULL for one that must not be taken for known), $6 rejected (ids whose stored row may lack
--- values: equal content does not count as stored).
+-- values: equal content does not count as stored), $7 the row of sync.slices that accounts for the read.
 -- One row: inserted, updated, stale, unchanged (distinct products; their sum is the number of ids sent).
 -- The newest update_time wins, among equal ones (or without one) the later fetch. A product that is
 -- stored with this very content is not touched. SKUs follow their product: new and changed ones are
 -- written, equal ones left alone, absent ones marked deleted as of the fetch, unless they may be missing from
--- a list that cannot be read. Status DELETED marks the
+-- a list that cannot be read, or is empty though the product is no draft. Status DELETED marks the
 -- product and all its SKUs deleted as of its update_time. What is marked takes its stock rows along and
 -- closes their history; what is listed again is unmarked (stock rows by the next inventory answer). Rejects
 -- of a deleted product's stock are forgiven: nobody asks for it again.
@@ -49,20 +49,25 @@ WITH page AS MATERIALIZED (
                    WITH ORDINALITY AS sent (value, digest, place)) AS record
      ORDER BY product_id, update_time DESC NULLS LAST, place DESC
 ), judged AS MATERIALIZED (
-    -- LIMIT keeps this one probe of the primary key per id, whatever the planner believes about the
-    -- table: a plan cached while the table was empty would scan the whole shop ever after.
+    -- BETWEEN, ORDER BY and LIMIT keep this one probe of the primary key per id, whatever the planner
+    -- believes about the table: a plan cached while the table was empty would scan the whole shop ever after.
     SELECT p.product_id, p.update_time, p.record, p.digest, s.version, s._raw AS prior,
            CASE WHEN s.version IS NULL THEN 'new'
                 WHEN p.update_time > s.update_time THEN 'newer'
-                WHEN p.update_time < s.update_time THEN 'stale'
-                WHEN p.record = s._raw AND p.product_id <> ALL ($6) THEN 'unchanged'
+                -- A time that lay far ahead of its own answer would keep every true version out for ever.
+                WHEN p.update_time < s.update_time
+                     AND s.update_time <= s._fetched_at + interval '1 hour' THEN 'stale'
+                WHEN p.record = s._raw AND p.product_id <> ALL ($6)
+                     -- One that had vanished, and is shown again as it was, lives again.
+                     AND (s._deleted_at IS NULL OR p.record->>'status' = 'DELETED') THEN 'unchanged'
                 WHEN $3 >= s._fetched_at THEN 'newer'
                 ELSE 'stale' END AS verdict
       FROM page AS p
       LEFT JOIN LATERAL (
-           SELECT o.update_time, o._fetched_at, o._raw, o.xmin::text AS version
+           SELECT o.update_time, o._fetched_at, o._raw, o._deleted_at, o.xmin::text AS version
              FROM tiktok.products AS o
-            WHERE o.shop_id = $1 AND o.product_id = p.product_id
+            WHERE o.shop_id = $1 AND o.product_id BETWEEN p.product_id AND p.product_id
+            ORDER BY o.product_id
             LIMIT 1) AS s ON true
 ), changed AS MATERIALIZED (
     SELECT j.product_id, j.update_time, j.version, j.prior, j.record, j.digest,
@@ -76,7 +81,7 @@ WITH page AS MATERIALIZED (
         is_not_for_sale, selling_format, listing_quality_tier, is_enabled_scheduled_sale,
         schedule_sale_time, sales_regions, product_tags, product_sync_fail_reasons, recommended_categories,
         integrated_platform_statuses, product_families,
-        _raw, _scrubbed, _digest, _deleted_at, _synced_at, _fetched_at)
+        _raw, _scrubbed, _digest, _deleted_at, _synced_at, _fetched_at, _slice)
     SELECT $1, product_id,
            word(record->>'title'), word(record->>'status'), epoch(record->>'create_time'),
            epoch(record->>'update_time'), word(record->'audit'->>'status'),
@@ -88,7 +93,7 @@ WITH page AS MATERIALIZED (
            node(record->'product_tags'), node(record->'product_sync_fail_reasons'),
            node(record->'recommended_categories'), node(record->'integrated_platform_statuses'),
            node(record->'product_families'),
-           record, product_id = ANY ($4), digest, deleted_at, now(), $3
+           record, product_id = ANY ($4), digest, deleted_at, now(), $3, $7::bigint
       FROM changed
      ORDER BY product_id
     ON CONFLICT (shop_id, product_id) DO UPDATE SET (
@@ -96,7 +101,7 @@ WITH page AS MATERIALIZED (
         is_not_for_sale, selling_format, listing_quality_tier, is_enabled_scheduled_sale,
         schedule_sale_time, sales_regions, product_tags, product_sync_fail_reasons, recommended_categories,
         integrated_platform_statuses, product_families,
-        _raw, _scrubbed, _digest, _deleted_at, _synced_at, _fetched_at)
+        _raw, _scrubbed, _digest, _deleted_at, _synced_at, _fetched_at, _slice)
         = ROW (
             EXCLUDED.title, EXCLUDED.status, EXCLUDED.create_time, EXCLUDED.update_time,
             EXCLUDED.audit_status, EXCLUDED.audit_pre_approved_reasons, EXCLUDED.has_draft,
@@ -107,7 +112,7 @@ WITH page AS MATERIALIZED (
             EXCLUDED._raw, EXCLUDED._scrubbed, EXCLUDED._digest,
             -- Edited after its deletion: deleted as of the first time.
             CASE WHEN EXCLUDED._deleted_at IS NOT NULL THEN coalesce(o._deleted_at, EXCLUDED._deleted_at) END,
-            EXCLUDED._synced_at, EXCLUDED._fetched_at)
+            EXCLUDED._synced_at, EXCLUDED._fetched_at, EXCLUDED._slice)
         -- The version judged above may be written over. One that came meanwhile is judged here, and
         -- where it is older the page has to be repeated: its SKUs are invisible to this statement.
         WHERE (o.product_id, o.xmin::text) IN (SELECT c.product_id, c.version FROM changed AS c)
@@ -185,7 +190,11 @@ WITH page AS MATERIALIZED (
       JOIN written AS w ON w.product_id = n.product_id
      WHERE n.deleted_at IS NULL
        AND (w.deleted_at IS NOT NULL OR n.product_id NOT IN (
-            SELECT c.product_id FROM changed AS c WHERE is_broken(c.record->'skus', 'id')))
+            SELECT c.product_id FROM changed AS c
+             WHERE is_broken(c.record->'skus', 'id')
+                -- A product on sale has SKUs: one without any is an answer that went wrong.
+                OR (c.record->>'status' IS DISTINCT FROM 'DRAFT'
+                    AND NOT EXISTS (SELECT FROM jsonb_array_elements(sync_lenient.list(c.record->'skus'))))))
        AND n.sku_id NOT IN (SELECT l.sku_id FROM listed AS l)
 ), marked_sku AS (
     UPDATE tiktok.skus AS k

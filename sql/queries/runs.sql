@@ -40,16 +40,16 @@ UPDATE sync.runs
 -- is the newest. A reserved run has its row once a slice of it is not quiet.
 -- Each slice with a cursor comes back with its row in the ledger and how many polls that stands for.
 -- Whoever repeats a closing, because its commit may have failed, gives both: a row that stands for as
--- many accounts for the slice already.
+-- many accounts for the slice already. A slice that has stored a page has drawn its row's id before.
 WITH given AS (
     SELECT * FROM unnest(
         $1::bigint[], $2::text[], $3::text[], $4::timestamptz[], $5::timestamptz[], $6::timestamptz[],
         $7::boolean[], $8::integer[], $9::text[], $10::bigint[], $11::bigint[], $12::bigint[], $13::integer[],
         $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[],
-        $21::timestamptz[], $22::bigint[], $23::bigint[])
+        $21::timestamptz[], $22::bigint[], $23::bigint[], $24::bigint[])
       AS g (run_id, shop_id, stream, since, until, settled_until, covers, keys, verdict, first_total,
             last_total, distinct_ids, walks, requests, fetched, inserted, updated, stale, unchanged, rejected,
-            started_at, slice_id, polls)
+            started_at, slice_id, polls, drawn_id)
 ), closed AS MATERIALIZED (
     SELECT *, inserted + updated + stale + rejected = 0 AS is_same,
            inserted + updated + stale + rejected = 0 AND verdict IN ('clean', 'whole') AS is_quiet,
@@ -70,9 +70,11 @@ WITH given AS (
     RETURNING s.shop_id, s.stream, s.slice_id, s.polls
 ), made AS (
     INSERT INTO sync.slices (
-        run_id, shop_id, stream, since, until, keys, verdict, first_total, last_total, distinct_ids, walks,
-        requests, fetched, inserted, updated, stale, unchanged, rejected, started_at)
-    SELECT CASE WHEN NOT is_quiet THEN run_id END, shop_id, stream, since, until, keys, verdict, first_total,
+        slice_id, run_id, shop_id, stream, since, until, keys, verdict, first_total, last_total, distinct_ids,
+        walks, requests, fetched, inserted, updated, stale, unchanged, rejected, started_at)
+           OVERRIDING SYSTEM VALUE
+    SELECT coalesce(drawn_id, nextval(pg_get_serial_sequence('sync.slices', 'slice_id'))),
+           CASE WHEN NOT is_quiet THEN run_id END, shop_id, stream, since, until, keys, verdict, first_total,
            last_total, distinct_ids, walks, requests, fetched, inserted, updated, stale, unchanged, rejected,
            started_at
       FROM closed AS c
@@ -109,6 +111,31 @@ UPDATE sync.cursors AS u
  WHERE u.shop_id = c.shop_id AND u.stream = c.stream
 RETURNING u.shop_id, u.stream, coalesce(m.slice_id, c.slice_id) AS slice_id,
           coalesce(m.polls, c.polls) AS polls, c.is_counted;
+
+-- name: draw_slice_ids
+-- $1 how many. Ids for rows of the ledger that are written later.
+SELECT nextval(pg_get_serial_sequence('sync.slices', 'slice_id')) AS slice_id FROM generate_series(1, $1::integer);
+
+-- name: note_aside
+-- $1 slice_id, $2 run_id, $3 the run's reason, $4 shop_id, $5 stream, $6 verdict, $7 started_at, $8 fetched,
+-- $9 inserted, $10 updated, $11 stale, $12 unchanged, $13 rejected. A read out of turn is accounted for in a row that sums up its like,
+-- and its run has a row.
+WITH shown AS (
+    INSERT INTO sync.runs (run_id, shop_id, reason, epoch, started_at) OVERRIDING SYSTEM VALUE
+    SELECT $2, $4, $3, coalesce((SELECT l.epoch FROM sync.leases AS l WHERE l.shop_id = $4), 0), $7
+     WHERE NOT EXISTS (SELECT FROM sync.runs AS r WHERE r.run_id = $2)
+    ON CONFLICT (run_id) DO NOTHING)
+INSERT INTO sync.slices AS s (
+    slice_id, run_id, shop_id, stream, keys, verdict, distinct_ids, walks, requests, fetched, inserted,
+    updated, stale, unchanged, rejected, started_at)
+       OVERRIDING SYSTEM VALUE
+VALUES ($1, $2, $4, $5, $8::integer, $6, $8, 1, 1, $8, $9, $10, $11, $12, $13, $7)
+ON CONFLICT (slice_id) DO UPDATE
+   SET keys = s.keys + EXCLUDED.keys, distinct_ids = s.distinct_ids + EXCLUDED.distinct_ids,
+       walks = s.walks + 1, requests = s.requests + 1, fetched = s.fetched + EXCLUDED.fetched,
+       inserted = s.inserted + EXCLUDED.inserted, updated = s.updated + EXCLUDED.updated,
+       stale = s.stale + EXCLUDED.stale, unchanged = s.unchanged + EXCLUDED.unchanged,
+       rejected = s.rejected + EXCLUDED.rejected, finished_at = now();
 
 -- name: record_reject
 -- $1 shop_id, $2 stream, $3 record_id, $4 stored, $5 sqlstate, $6 reason, $7 raw, $8 fetched_at.

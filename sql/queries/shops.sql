@@ -32,6 +32,10 @@ UPDATE sync.shops
    SET state = $2, state_reason = $3, state_since = CASE WHEN state = $2 THEN state_since ELSE now() END
  WHERE shop_id = $1 AND state IN ('active', 'inactive');
 
+-- name: note_cipher
+-- $1 shop_id, $2 cipher. TikTok names the shop by another one now.
+UPDATE sync.shops SET cipher = $2 WHERE shop_id = $1 AND cipher <> $2;
+
 -- name: mark_disconnected
 -- $1 shop_id. For people: since when the copy is not kept any more.
 UPDATE tiktok.shops SET disconnected_at = now(), _synced_at = now()

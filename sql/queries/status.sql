@@ -6,12 +6,16 @@ SELECT s.shop_id, coalesce(t.name, '') AS name, coalesce(t.region, '') AS region
        c.succeeded_at, c.attempted_at, c.due_at, c.failures, c.last_error, c.last_error_at, c.parked_reason,
        (SELECT count(*) FROM sync.rejects AS j
          WHERE j.shop_id = s.shop_id AND j.stream = c.stream AND NOT j.stored) AS rejects,
-       l.holder AS synced_by, k.refresh_expires_at AS consent_ends_at
+       l.holder AS synced_by, k.refresh_expires_at AS consent_ends_at,
+       p.verdict, p.finished_at AS compared_at,
+       (SELECT count(*) FROM sync.findings AS f
+         WHERE f.shop_id = s.shop_id AND f.stream = c.stream AND f.ended_at IS NULL) AS findings
   FROM sync.shops AS s
   LEFT JOIN tiktok.shops AS t USING (shop_id)
   JOIN sync.cursors AS c USING (shop_id)
   LEFT JOIN sync.leases AS l ON l.shop_id = s.shop_id AND l.expires_at > now()
   LEFT JOIN sync.credentials AS k USING (credential_id)
+  LEFT JOIN sync.proofs AS p ON p.shop_id = s.shop_id AND p.stream = c.stream
  WHERE s.state <> 'disconnected'
  ORDER BY t.connected_at, s.shop_id, array_position($1::text[], c.stream);
 

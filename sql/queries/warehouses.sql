@@ -2,7 +2,8 @@
 -- $1 shop_id, $2 records (UTF-8 bytes of a JSON array of warehouses as Get Warehouse List sends them, each
 -- with an id), $3 fetched_at, $4 scrubbed (ids whose text was scrubbed), $5 rejected (ids whose stored row
 -- may lack values: equal content does not count as stored), $6 is_whole (these are all warehouses of the
--- shop; a page without any is not stored, for it may be an answer that lacks the list).
+-- shop; a page without any is not stored, for it may be an answer that lacks the list), $7 the row of
+-- sync.slices that accounts for the read.
 -- One row: inserted, updated, stale, unchanged (warehouses; marking as deleted is an update).
 -- The later fetch wins. A warehouse that is stored with this very content is not touched, one that a
 -- whole list lacks is marked deleted as of the fetch, one that is listed again is unmarked. Rows are written
@@ -62,13 +63,13 @@ WITH page AS MATERIALIZED (
         district, town, postal_code, full_address, address_line1, address_line2, address_line3,
         address_line4, contact_person, first_name, last_name, first_name_local_script,
         last_name_local_script, phone_number, latitude, longitude,
-        _raw, _scrubbed, _deleted_at, _synced_at, _fetched_at)
+        _raw, _scrubbed, _deleted_at, _synced_at, _fetched_at, _slice)
     SELECT $1, warehouse_id,
            entity_id, name, effect_status, type, sub_type, is_default, region, region_name, state, city,
         district, town, postal_code, full_address, address_line1, address_line2, address_line3,
         address_line4, contact_person, first_name, last_name, first_name_local_script,
         last_name_local_script, phone_number, latitude, longitude,
-           _raw, _scrubbed, _deleted_at, now(), $3
+           _raw, _scrubbed, _deleted_at, now(), $3, $7::bigint
       FROM changed
      ORDER BY warehouse_id
     ON CONFLICT (shop_id, warehouse_id) DO UPDATE SET (
@@ -76,7 +77,7 @@ WITH page AS MATERIALIZED (
         district, town, postal_code, full_address, address_line1, address_line2, address_line3,
         address_line4, contact_person, first_name, last_name, first_name_local_script,
         last_name_local_script, phone_number, latitude, longitude,
-        _raw, _scrubbed, _deleted_at, _synced_at, _fetched_at)
+        _raw, _scrubbed, _deleted_at, _synced_at, _fetched_at, _slice)
         = ROW (
             EXCLUDED.entity_id, EXCLUDED.name, EXCLUDED.effect_status, EXCLUDED.type, EXCLUDED.sub_type,
             EXCLUDED.is_default, EXCLUDED.region, EXCLUDED.region_name, EXCLUDED.state, EXCLUDED.city,
@@ -86,7 +87,7 @@ WITH page AS MATERIALIZED (
             EXCLUDED.first_name_local_script, EXCLUDED.last_name_local_script, EXCLUDED.phone_number,
             EXCLUDED.latitude, EXCLUDED.longitude,
             EXCLUDED._raw, EXCLUDED._scrubbed, EXCLUDED._deleted_at, EXCLUDED._synced_at,
-            EXCLUDED._fetched_at)
+            EXCLUDED._fetched_at, EXCLUDED._slice)
         WHERE EXCLUDED._fetched_at >= w._fetched_at
     RETURNING w.xmax = 0 AS is_new
 )

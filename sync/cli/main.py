@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import errno
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -12,8 +12,8 @@ from rich.console import Console
 from typer.exceptions import TyperException
 
 import sync
-from sync.cli import demo, doctor, init, keys, shops, simulate, syncing, upkeep, webhooks
-from sync.cli.state import Interrupted, State
+from sync.cli import demo, doctor, explain, init, keys, shops, simulate, syncing, upkeep, verify, webhooks
+from sync.cli.state import Interrupted, State, give_up_stdout
 from sync.errors import AppError, IncompleteError, SettingsError, SyncError
 from sync.log import redact
 
@@ -58,7 +58,7 @@ def _configure(
         raise typer.Exit(WRONG_USAGE)
 
 
-for module in (demo, simulate, upkeep, syncing, doctor, init):
+for module in (demo, simulate, upkeep, syncing, verify, explain, doctor, init):
     module.register(app)
 app.add_typer(shops.app, name="shops")
 app.add_typer(keys.app, name="keys")
@@ -68,30 +68,40 @@ app.add_typer(webhooks.app, name="webhooks")
 def main() -> None:
     """Runs the command and exits: 0 done, 1 incomplete, 2 wrong usage or settings, 130 interrupted."""
     errors = Console(stderr=True, soft_wrap=True, highlight=False)
-    code = 0
     try:
-        code = int(app(standalone_mode=False) or 0)
+        code = _run(errors)
+        sys.stdout.flush()
+    except OSError as error:
+        if error.errno not in (errno.EPIPE, errno.ENOSPC):
+            raise
+        # Whoever read stdout has gone (`| head`), and nothing can be said to them; or a disk is full.
+        if error.errno == errno.ENOSPC:
+            said = f"{error.strerror}: make room where the output goes, and run it again"
+            _complain(errors, SyncError(said))
+        give_up_stdout()
+        code = INCOMPLETE
+    sys.exit(code)
+
+
+def _run(errors: Console) -> int:
+    try:
+        return int(app(standalone_mode=False) or 0)
     except TyperException as error:
         command = getattr(getattr(error, "ctx", None), "command_path", None) or _command_meant(sys.argv[1:])
         said = error.format_message().rstrip(".")
         said += " See" if said.endswith("?") else "; see"
         _complain(errors, SettingsError(f"{said} `{command} --help`"))
-        code = WRONG_USAGE
+        return WRONG_USAGE
     except (SettingsError, AppError) as error:
         _complain(errors, error)
-        code = WRONG_USAGE
+        return WRONG_USAGE
     except (IncompleteError, SyncError) as error:
         _complain(errors, error)
-        code = INCOMPLETE
+        return INCOMPLETE
     except Interrupted as signal:
-        code = signal.code
+        return signal.code
     except (KeyboardInterrupt, typer.Abort):
-        code = INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read stdout has gone (`| head`); nothing can be said to them any more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = INCOMPLETE
-    sys.exit(code)
+        return INTERRUPTED
 
 
 def _command_meant(arguments: list[str]) -> str:

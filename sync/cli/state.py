@@ -111,6 +111,11 @@ def _exit_in(seconds: float, code: int) -> None:
     killer.start()
 
 
+def give_up_stdout() -> None:
+    """What stdout could not take is gone: the interpreter would try again, and end with a code of its own."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def read_moment(text: str | None, option: str) -> datetime | None:
     """The start of a day, or a moment, in UTC. Raises SettingsError that shows the right form."""
     if text is None:

@@ -6,20 +6,22 @@ import asyncio
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import AsyncExitStack, suppress
-from dataclasses import replace
+from contextlib import AsyncExitStack
 from typing import Annotated
 
 import typer
 
 from sync.app import App, open_app
 from sync.cli.progress import requests_per_second, shown
-from sync.cli.state import read_moment, run_until_signal, settings_of
+from sync.cli.state import give_up_stdout, read_moment, run_until_signal, settings_of
 from sync.engine.consent_watch import ConsentWatch
 from sync.engine.fleet import new_report
 from sync.engine.requests import RunReport, SyncRequest
 from sync.errors import IncompleteError, SettingsError
+from sync.jobs.comparisons import Comparisons
 from sync.jobs.local import LocalJobs
+from sync.jobs.stalls import watching_for_stalls
+from sync.jobs.upkeep import Upkeep
 from sync.jobs.visits import Visits
 from sync.settings import Settings
 from sync.store.shops import ShopRow
@@ -30,6 +32,7 @@ from sync.web.webhooks import Webhooks
 # Failed slices are planned again this often before a command gives up and says what is missing.
 _PASSES = 4
 _MOST_LINES = 20
+_NO_ROOM = "Postgres has no room left; free space on its disk"
 _VERBS = {
     "complete": "is complete",
     "incomplete": "is incomplete",
@@ -90,13 +93,14 @@ def run_(
     ends it in order.
     """
     settings = settings_of(context)
-    _require_an_app(settings)
+    require_an_app(settings)
     work = _run_once if once else _serve
     # A daemon that was told to stop and had to be forced has lost nothing either.
     asyncio.run(run_until_signal(lambda stopping: work(settings, stopping), forced_code=1 if once else 0))
 
 
-def _require_an_app(settings: Settings) -> None:
+def require_an_app(settings: Settings) -> None:
+    """Every app of the settings has its keys; raises SettingsError otherwise."""
     for name in settings.app_names:
         settings.app(name)
 
@@ -104,10 +108,10 @@ def _require_an_app(settings: Settings) -> None:
 async def _backfill(
     settings: Settings, shops: Sequence[str] | None, request: SyncRequest, stopping: asyncio.Event
 ) -> None:
-    _require_an_app(settings)
+    require_an_app(settings)
     async with open_app(settings) as opened:
         await opened.store.credentials.check_key()
-        chosen = await _choose_shops(opened, shops)
+        chosen = await choose_shops(opened, shops)
         await sync_shops(opened, chosen, request, stopping=stopping, wait_for_lease=True)
 
 
@@ -115,7 +119,7 @@ async def _run_once(settings: Settings, stopping: asyncio.Event) -> None:
     request = SyncRequest("", tuple(STREAMS), reason="once", passes=_PASSES)
     async with open_app(settings, migrates=True) as opened:
         await opened.store.credentials.check_key()
-        chosen = await _choose_shops(opened, None)
+        chosen = await choose_shops(opened, None)
         parked = [row for row in await opened.store.shops.list() if row.shop.state == "needs_reauth"]
         await sync_shops(opened, chosen, request, stopping=stopping, wait_for_lease=False)
         # Not read at all, and so not complete either, until somebody acts.
@@ -140,7 +144,7 @@ async def sync_shops(
 
     Raises IncompleteError that lists what is missing.
     """
-    requests = [replace(request, shop_id=shop_id) for shop_id, _ in shops]
+    requests = [request.of(shop_id) for shop_id, _ in shops]
     reports = [new_report(r, name) for r, (_, name) in zip(requests, shops, strict=True)]
     started = time.monotonic()
     stop = asyncio.create_task(_stop_fleet(opened, stopping))
@@ -157,7 +161,8 @@ async def _stop_fleet(opened: App, stopping: asyncio.Event) -> None:
     await opened.fleet.stop()
 
 
-async def _choose_shops(opened: App, wanted: Sequence[str] | None) -> list[tuple[str, str]]:
+async def choose_shops(opened: App, wanted: Sequence[str] | None) -> list[tuple[str, str]]:
+    """Ids and names of the wanted shops, or of all that can be read; raises SettingsError without any."""
     rows = await opened.store.shops.list(wanted or None)
     known = {row.shop.shop_id for row in rows}
     unknown = [shop_id for shop_id in wanted or () if shop_id not in known]
@@ -214,12 +219,20 @@ async def serve_daemon(
     visits = Visits(
         fleet=opened.fleet, hints=opened.store.hints, round_s=opened.settings.reread_open_orders_s
     )
+    comparisons = Comparisons(
+        fleet=opened.fleet,
+        proofs=opened.store.proofs,
+        streams=tuple(STREAMS),
+        every_s=opened.settings.verify_every_s,
+    )
     jobs = LocalJobs(
         fleet=opened.fleet,
         cursors=opened.store.cursors,
         streams=tuple(STREAMS),
         most_at_once=opened.settings.parallel_shops,
         visits=visits,
+        comparisons=comparisons,
+        upkeep=Upkeep(runs=opened.store.runs, days=opened.settings.ledger_days),
         **({} if tick_s is None else {"tick_s": tick_s}),
     )
     web = WebServer(
@@ -227,6 +240,7 @@ async def serve_daemon(
         status=opened.store.status,
         streams=tuple(STREAMS),
         is_ready=lambda: jobs.is_healthy and not stopping.is_set(),
+        trouble=lambda: "" if opened.fleet.has_room else _NO_ROOM,
         running=lambda: opened.fleet.running,
         onboarding=opened.onboarding,
         webhooks=Webhooks(apps=opened.apps, hints=opened.store.hints, heard=visits.begin),
@@ -236,18 +250,25 @@ async def serve_daemon(
         if on_ready is not None:
             on_ready.set_result(web.url)
         else:
-            with suppress(BrokenPipeError):
-                print(f"shopsync is running; status page: {web.url}", flush=True)
-                if not await opened.store.shops.list():
-                    print(
-                        "no shop is connected yet: run `shopsync shops connect`, or open the status page; "
-                        f"the redirect URL of your app must be {web.callback_url}",
-                        flush=True,
-                    )
+            try:
+                await _greet(opened, web)
+            except OSError:
+                give_up_stdout()  # Its reader has gone, or its disk is full: no reason not to sync.
         await opened.store.cursors.retry_failed()
         watch = asyncio.create_task(ConsentWatch(opened.store.credentials).run(stopping))
         stack.push_async_callback(_end, watch)
-        await jobs.run(stopping)
+        with watching_for_stalls():
+            await jobs.run(stopping)
+
+
+async def _greet(opened: App, web: WebServer) -> None:
+    print(f"shopsync is running; status page: {web.url}", flush=True)
+    if not await opened.store.shops.list():
+        print(
+            "no shop is connected yet: run `shopsync shops connect`, or open the status page; "
+            f"the redirect URL of your app must be {web.callback_url}",
+            flush=True,
+        )
 
 
 async def _end(task: asyncio.Task[None]) -> None:

@@ -114,19 +114,32 @@ def _stream_table(rows: Sequence[StreamStatus]) -> Table:
     table.add_column("synced until (UTC)", min_width=19)
     table.add_column("lag", justify="right", min_width=11)
     table.add_column("rows", justify="right", min_width=9)
+    table.add_column("compared", justify="right", min_width=8)
     table.add_column("state", overflow="fold")
     for row in rows:
         state, style = _state(row)
         if row.rejects:
             state += f"; {row.rejects:,} records could not be stored, see sync.rejects"
+        if row.findings:
+            state += f"; {row.findings:,} differences from TikTok Shop: run `shopsync verify`"
         table.add_row(
             row.stream,
             f"{row.synced_until:%Y-%m-%d %H:%M:%S}" if row.synced_until else "never",
             duration(row.lag_s),
             f"{row.rows:,}" if row.rows is not None else "",
+            _compared(row),
             Text(state, style=style),
         )
     return table
+
+
+def _compared(row: StreamStatus) -> Text:
+    """What the newest comparison with TikTok Shop's counts has said."""
+    if row.verdict is None:
+        return Text("not yet", style="dim")
+    if row.findings:
+        return Text("differs", style="red")
+    return Text(row.verdict, style="green" if row.verdict in ("complete", "repaired") else "yellow")
 
 
 def duration(seconds: float | None) -> str:

@@ -28,6 +28,8 @@ class ConsentWatch:
                 await self.look()
             except SyncError as error:
                 log.warning("consent_watch_failed", reason=str(error))
+            except Exception:
+                log.exception("consent_watch_crashed")  # The outermost loop of the watch.
             with suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), _EVERY_S)
 

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
 
 import structlog
 
 from sync.engine.api import ShopApi
+from sync.engine.pacers import Pacers
 from sync.engine.requests import NOTIFICATION, RunReport, StreamProgress, SyncRequest
-from sync.engine.shop_sync import ShopSync, Tools
+from sync.engine.seats import Seats
+from sync.engine.shop_sync import ShopSync
 from sync.engine.tokens import TokenSource
+from sync.engine.tools import Tools
 from sync.errors import AppError, DatabaseError, DatabaseGoneError, SettingsError, SyncError
 from sync.model import Shop
-from sync.store.leases import Lease, LeaseKeeper
+from sync.store.leases import LeaseKeeper
 from sync.tiktok.apps import Apps
-from sync.tiktok.limiter import Pacer
 
 log = structlog.get_logger(__name__)
 
@@ -30,7 +31,6 @@ _LISTEN_EVERY_S = 1.5
 # Of the seats of the process, for visits, besides them: single requests that hardly cost anything.
 _VISITS_SHARE = 4
 _MISCONFIGURED_S = 900.0
-_MOST_PACERS = 20_000
 
 
 @dataclass(slots=True)
@@ -56,14 +56,13 @@ class Fleet:
         self._apps = apps
         self._tokens = tokens
         self._leases = leases
-        # What a pacer has learnt outlasts a run. Last used last.
-        self._pacers: OrderedDict[str, Pacer] = OrderedDict()
+        self._pacers = Pacers(tools.settings.requests_per_second)
         self._running: dict[str, ShopSync] = {}
         self._reserved: set[str] = set()
         self._visits: dict[str, _Visit] = {}
         # Shops to read hints of, once a sync of theirs begins.
         self._rung: set[str] = set()
-        self._seats = asyncio.Semaphore(tools.settings.parallel_shops)
+        self._seats = Seats(tools.settings.parallel_shops)
         self._visit_seats = asyncio.Semaphore(max(1, tools.settings.parallel_shops // _VISITS_SHARE))
         self._stopping = asyncio.Event()
 
@@ -74,8 +73,18 @@ class Fleet:
 
     @property
     def visited(self) -> frozenset[str]:
-        """The shops of which this process reads no more than hints name; they give way."""
+        """The shops of which this process does nothing that would not give way."""
         return frozenset(self._visits)
+
+    @property
+    def has_room(self) -> bool:
+        """False from a write that found the disk of Postgres full until one finds room again."""
+        return not self._tools.database.is_full
+
+    @property
+    def lent_seats(self) -> int:
+        """How many syncs more than usual may run, because as many hear nothing from TikTok Shop."""
+        return self._seats.lent
 
     def is_rung(self, shop_id: str) -> bool:
         """True when hints of the shop were left for its next sync or visit."""
@@ -99,11 +108,11 @@ class Fleet:
         return await self.sync(SyncRequest(shop_id, (), reason=NOTIFICATION))
 
     def give_way(self, shop_id: str) -> None:
-        """A visit of the shop begins nothing more; it ends with what is under way."""
+        """A visit of the shop, or a comparison, begins nothing more; it ends with what is under way."""
         if (visit := self._visits.get(shop_id)) is not None:
             visit.gives_way = True
             if (sync := self._running.get(shop_id)) is not None:
-                sync.hinted.finish()
+                sync.give_way()
 
     async def stop(self) -> None:
         """Nothing new is begun; syncs under way end at their next slice, or are cut short."""
@@ -121,20 +130,24 @@ class Fleet:
         """
         report = report or RunReport(request.shop_id)
         shop_id = request.shop_id
-        while not request.is_visit and (visit := self._visits.get(shop_id)) is not None:
+        while not request.gives_way and (visit := self._visits.get(shop_id)) is not None:
             self.give_way(shop_id)
             await visit.ended.wait()
         if shop_id in self._reserved:
             report.outcome = "busy"
             return report
         self._reserved.add(shop_id)
-        if request.is_visit:
+        if request.gives_way:
             self._visits[shop_id] = _Visit()
         try:
             while True:
                 # The seat is given back while another process syncs the shop: others may use it.
-                async with self._visit_seats if request.is_visit else self._seats:
+                async with self._take_seat(request):
+                    was_full = not self.has_room
                     await self._sync(request, report)
+                    if was_full and report.outcome in ("complete", "incomplete"):
+                        # Whoever waits longest comes first, and that is who found no room.
+                        self._tools.database.is_full = False
                 again = wait_for_lease and report.outcome in ("busy", "stopped")
                 if not again or self._stopping.is_set():
                     return report
@@ -146,10 +159,18 @@ class Fleet:
                 await asyncio.sleep(_LEASE_RETRY_S)
         finally:
             self._reserved.discard(shop_id)
-            if request.is_visit:
+            if request.gives_way:
                 ended = self._visits.pop(shop_id)
                 report.outcome = "busy" if ended.gives_way else report.outcome
                 ended.ended.set()
+
+    def _take_seat(self, request: SyncRequest) -> AbstractAsyncContextManager[None]:
+        def is_stalled() -> bool:
+            return (sync := self._running.get(request.shop_id)) is not None and sync.is_stalled
+
+        if request.gives_way:
+            return self._visit_seats
+        return self._seats.take(request.shop_id, is_stalled=is_stalled)
 
     async def _sync(self, request: SyncRequest, report: RunReport) -> None:
         visit = self._visits.get(request.shop_id)
@@ -168,17 +189,18 @@ class Fleet:
         report.outcome = "busy" if lease is None else "complete"
         if lease is None:
             return
-        pacer = self._pacer_for(lease)
+        pacer = self._pacers.of(lease)
         if lease.taken_over:
             pacer.pause(_AFTER_TAKEOVER_S)
-        api = ShopApi(shop, app=app, tokens=self._tokens, pacer=pacer, lease=lease)
+        note_cipher = self._tools.shops.note_cipher
+        api = ShopApi(shop, app=app, tokens=self._tokens, pacer=pacer, lease=lease, note_cipher=note_cipher)
         sync = ShopSync(shop, request, tools=self._tools, api=api, lease=lease, report=report)
         sync.hinted.is_crowded = self._visit_seats.locked
         self._running[shop.shop_id] = sync
         if self._stopping.is_set():
             sync.stop()  # The wish came while the lease was taken.
         if visit is not None and visit.gives_way:
-            sync.hinted.finish()
+            sync.give_way()
         if shop.shop_id in self._rung:
             self._rung.discard(shop.shop_id)
             sync.hinted.ring()
@@ -190,19 +212,6 @@ class Fleet:
                 self._rung.add(shop.shop_id)
             lease.learned_rate = pacer.learned_rate
             await self._leases.release(lease)
-
-    def _pacer_for(self, lease: Lease) -> Pacer:
-        pacer = self._pacers.get(lease.shop_id)
-        if pacer is None:
-            pacer = Pacer(self._tools.settings.requests_per_second, learned_rate=lease.learned_rate)
-            self._pacers[lease.shop_id] = pacer
-        elif pacer.learned_rate != lease.learned_rate:
-            # Another process has learnt better meanwhile. What this one has sent and was told still counts.
-            pacer.adopt(lease.learned_rate)
-        self._pacers.move_to_end(lease.shop_id)
-        if len(self._pacers) > _MOST_PACERS:
-            self._pacers.popitem(last=False)
-        return pacer
 
     async def _postpone(self, request: SyncRequest, report: RunReport, error: SettingsError) -> None:
         """The shop's app is not in the settings: its streams wait, so that others get their turn."""

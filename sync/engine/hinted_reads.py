@@ -11,6 +11,7 @@ import structlog
 from sync.engine.api import ShopApi
 from sync.engine.lookups import Lookups
 from sync.engine.requests import RunReport
+from sync.engine.run import Run
 from sync.errors import (
     DatabaseError,
     FencedOutError,
@@ -50,13 +51,21 @@ class HintedReads:
     """
 
     def __init__(
-        self, *, api: ShopApi, sink: Sink, hints: Hints, cursors: Cursors, lease: Lease, report: RunReport
+        self,
+        *,
+        api: ShopApi,
+        sink: Sink,
+        hints: Hints,
+        cursors: Cursors,
+        lease: Lease,
+        run: Run,
+        report: RunReport,
     ) -> None:
         self._api = api
         self._hints = hints
         self._cursors = cursors
         self._lease = lease
-        self._lookups = Lookups(api=api, sink=sink, lease=lease, report=report)
+        self._lookups = Lookups(api=api, sink=sink, lease=lease, run=run, report=report)
         self._bell = asyncio.Event()
         self._is_ending = False
         self._calls = asyncio.Semaphore(_MOST_AT_ONCE)

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Literal
 
 import msgspec
 
+from sync.clock import utc_now
 from sync.engine.api import ShopApi
 from sync.engine.requests import RunReport, StreamProgress
+from sync.engine.run import Run
 from sync.errors import BadRequestError, SliceTooBigError
 from sync.model import Page, Record, Tally, Window, whole_second
-from sync.store.hints import Hint
+from sync.store.hints import REREAD, Hint
 from sync.store.leases import Lease
+from sync.store.ledger import Aside
 from sync.store.page_writer import Target
 from sync.store.sink import Sink
 from sync.streams.base import Body, Lookup, Stream, TimeWindows
@@ -27,6 +31,8 @@ _NEAR = timedelta(seconds=60)
 _TOGETHER = timedelta(seconds=120)
 _MOST_PAGES = 5
 _GRAIN = timedelta(seconds=1)
+# Of time, that one row of the ledger sums up.
+_ONE_ROW = timedelta(seconds=60)
 
 _Outcome = tuple[list[Hint], list[Hint]]
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -35,14 +41,21 @@ _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 class Lookups:
     """Reads records of one shop by their ids and stores them. No slice is closed, nothing is covered."""
 
-    def __init__(self, *, api: ShopApi, sink: Sink, lease: Lease, report: RunReport) -> None:
+    def __init__(self, *, api: ShopApi, sink: Sink, lease: Lease, run: Run, report: RunReport) -> None:
         self._api = api
         self._sink = sink
         self._lease = lease
+        self._run = run
         self._report = report
+        # Rows of the ledger that sum up what is read out of turn, by stream and source.
+        self._asides: dict[tuple[str, str], Aside] = {}
 
     def select(self, hints: Sequence[Hint]) -> list[Hint]:
-        """Those of the hints, all of one stream, that fit into one call; the first is among them."""
+        """Those of the hints, all of one stream, that fit into one call; the first is among them.
+
+        All of one source, so that the ledger can tell why a version came.
+        """
+        hints = [hint for hint in hints if hint.source == hints[0].source]
         stream = STREAMS.get(hints[0].stream)
         if stream is None:
             return list(hints[:1])
@@ -81,7 +94,7 @@ class Lookups:
                     waiting += [part[middle:], part[:middle]]
                     continue
             else:
-                await self._store(stream, _without(page, lookup.without))
+                await self._store(stream, _without(page, lookup.without), hints[0])
             settled += part
         return settled, [hint for part in waiting for hint in part]
 
@@ -100,7 +113,7 @@ class Lookups:
                 if not missing:
                     break
                 page = await self._fetch(stream, body(window), token)
-                await self._store(stream, page)
+                await self._store(stream, page, hints[0])
                 missing -= {record.key for record in page.records if record.key is not None}
                 token = page.next_token
                 if token is None:
@@ -115,10 +128,24 @@ class Lookups:
         self._note(stream, Tally(requests=requests))
         return page
 
-    async def _store(self, stream: Stream, page: Page) -> None:
+    async def _store(self, stream: Stream, page: Page, hint: Hint) -> None:
         if page.records:
             target = Target(stream=stream.name, statement=stream.statement)
-            self._note(stream, await self._sink.write(target, page, lease=self._lease, is_urgent=True))
+            aside = await self._aside(stream, hint)
+            write = self._sink.write(target, page, lease=self._lease, aside=aside, is_urgent=True)
+            self._note(stream, await write)
+
+    async def _aside(self, stream: Stream, hint: Hint) -> Aside:
+        """The row of the ledger that accounts for it; another one each minute."""
+        now, place = utc_now(), (stream.name, hint.source)
+        aside = self._asides.get(place)
+        if aside is None or now - aside.started_at >= _ONE_ROW:
+            slice_id = await self._sink.draw_slice_id()
+            verdict: Literal["reread", "notification"] = "reread" if hint.source == REREAD else "notification"
+            aside = self._asides[place] = Aside(
+                slice_id, self._run.run_id, self._run.reason, verdict, started_at=now
+            )
+        return aside
 
     def _note(self, stream: Stream, tally: Tally) -> None:
         self._report.streams.setdefault(stream.name, StreamProgress(finished=True)).tally.add(tally)

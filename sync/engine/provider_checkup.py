@@ -209,13 +209,12 @@ def compare_shops(
     found = []
     for row in rows:
         shop = row.shop
-        what = ""
         if shop.shop_id not in there:
             what = f"{shop.name or shop.shop_id} is not reached by the consent of {name} any more"
+            found.append(Finding("sellers", "problem", what, f"let the seller consent again: {connect}"))
         elif there[shop.shop_id].cipher != shop.cipher:
             what = f"{shop.name or shop.shop_id}: TikTok Shop has given the shop a new cipher"
-        if what:
-            found.append(Finding("sellers", "problem", what, f"let the seller consent again: {connect}"))
+            found.append(Finding("sellers", "warning", what, "nothing to do: the next sync takes it"))
     strangers = [shop.name or shop.shop_id for shop in reached if shop.shop_id not in _ids(rows)]
     if strangers:
         what = f"{name}: the consent reaches shops that are not connected: {', '.join(strangers)}"

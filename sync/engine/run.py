@@ -37,6 +37,11 @@ class Run:
         self._late_row: asyncio.Task[None] | None = None
         self.run_id = 0
 
+    @property
+    def reason(self) -> str:
+        """Why the run was made."""
+        return self._request.reason
+
     async def begin(self) -> None:
         """Runs of the shop that dead processes left open are closed, and this one has its id."""
         if self._is_shown:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 import structlog
@@ -19,25 +19,21 @@ from sync.engine.run import Run
 from sync.engine.slice_sync import SliceSync
 from sync.engine.stream_sync import Pace, Round, StreamSync
 from sync.engine.timing import due_in_s, spread
+from sync.engine.tools import Tools
+from sync.engine.verification import Verification
+from sync.engine.widest import widest
 from sync.errors import (
     AppError,
     DatabaseError,
     DatabaseGoneError,
+    DatabaseRefusedError,
     FencedOutError,
-    SettingsError,
     ShopError,
     StreamError,
     SyncError,
 )
 from sync.model import Shop, Window
-from sync.settings import Settings
-from sync.store.cursors import Cursors
-from sync.store.hints import Hints
 from sync.store.leases import Lease
-from sync.store.pool import Database
-from sync.store.runs import Runs
-from sync.store.shops import Shops
-from sync.store.sink import Sink
 from sync.streams.base import Stream, TimeWindows
 from sync.streams.registry import select_streams
 
@@ -49,19 +45,6 @@ _INACTIVE_S = 86400.0
 _REFUSED_S = 900.0
 _STOP_GRACE_S = 12.0
 _MOST_PROBLEMS = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What a shop's sync works with; shared by all shops of the process."""
-
-    settings: Settings
-    database: Database
-    sink: Sink
-    cursors: Cursors
-    hints: Hints
-    runs: Runs
-    shops: Shops
 
 
 class ShopSync:
@@ -80,13 +63,35 @@ class ShopSync:
         self._stopping = asyncio.Event()
         self._run = Run(request, runs=tools.runs, lease=lease)
         self.hinted = HintedReads(
-            api=api, sink=tools.sink, hints=tools.hints, cursors=cursors, lease=lease, report=report
+            api=api,
+            sink=tools.sink,
+            hints=tools.hints,
+            cursors=cursors,
+            lease=lease,
+            run=self._run,
+            report=report,
         )
+        self._verification: Verification | None = None
+        if request.verify is not None:
+            self._verification = Verification(
+                request.verify, api=api, tools=tools, lease=lease, run=self._run, results=report.proofs
+            )
+
+    @property
+    def is_stalled(self) -> bool:
+        """True while TikTok Shop has not answered well for long."""
+        return self._api.is_stalled
 
     def stop(self) -> None:
         """No new slice is begun; those under way may end."""
         self._stopping.set()
+        self.give_way()
+
+    def give_way(self) -> None:
+        """What hints name is read to the end of what is under way, and so is a comparison."""
         self.hinted.finish()
+        if self._verification is not None:
+            self._verification.finish()
 
     async def run(self) -> None:
         """The report tells what became of the request. Raises errors wider than the shop as they are."""
@@ -112,10 +117,10 @@ class ShopSync:
         """The error that ended the sync before its time, if one did."""
         error: SyncError | None = None
         try:
-            visits = self._request.is_visit
-            await self._run_streams(() if visits else select_streams(self._request.streams))
+            streams = self._request.streams
+            await self._run_streams(select_streams(streams) if streams else ())
         except* SyncError as group:
-            error = _widest(group)
+            error = widest(group)
         if error is not None:
             self._report.problems.insert(0, str(error))
             self._report.outcome = "stopped" if isinstance(error, FencedOutError) else "failed"
@@ -126,7 +131,7 @@ class ShopSync:
                 await self._postpone(str(error), _INACTIVE_S if isinstance(error, ShopError) else _REFUSED_S)
         elif self._report.problems:
             self._report.outcome = "incomplete"
-        elif self._shop.state == "inactive" and not self._request.is_visit:
+        elif self._shop.state == "inactive" and self._request.streams:
             await self._tools.shops.note_state(self._shop.shop_id, "active", reason=None)
         return error
 
@@ -142,13 +147,15 @@ class ShopSync:
                 await self._api.learn_clock()
             now = self._api.clock.now()
             async with asyncio.TaskGroup() as aside:
-                aside.create_task(self.hinted.run(lingers=not streams), name="hinted reads")
+                aside.create_task(self.hinted.run(lingers=self._request.is_visit), name="hinted reads")
                 async with asyncio.TaskGroup() as group:
                     for stream in streams:
                         progress = self._report.streams.setdefault(stream.name, StreamProgress())
                         progress.finished = False
                         group.create_task(self._run_stream(stream, round_, progress, now), name=stream.name)
-                if streams:
+                    if self._verification is not None:
+                        group.create_task(self._verification.run(), name="comparison")
+                if not self._request.is_visit:
                     self.hinted.finish()
         except asyncio.CancelledError:
             if not self._stopping.is_set():
@@ -175,18 +182,26 @@ class ShopSync:
         await cursors.note_attempt(shop_id, stream.name)
         try:
             failures, asked_at = await self._try_stream(stream, round_, progress, now)
-        except* StreamError as group:
-            error = next(_flatten(group))
-            self._report.problems.append(f"{stream.name}: {error}")
-            log.warning("stream_parked", shop_id=shop_id, stream=stream.name, reason=str(error))
-            await cursors.note_failure(
-                shop_id, stream.name, error=str(error), due_in_s=_PARKED_S, parked_reason=str(error)
-            )
+        except* (StreamError, DatabaseError) as group:
+            if gone := group.subgroup(DatabaseGoneError):
+                raise gone from None
+            await self._note_refusal(stream, widest(group))
         else:
             await self._note_outcome(stream, failures, asked_at)
         finally:
             progress.finished = True
             round_.finish(stream.name)
+
+    async def _note_refusal(self, stream: Stream, error: SyncError) -> None:
+        """The stream waits, and says why; parked if waiting alone will not help."""
+        if not isinstance(error, (StreamError, DatabaseRefusedError)):
+            await self._note_failures(stream, [f"{stream.name}: {error}"])
+            return
+        self._report.problems.append(f"{stream.name}: {error}")
+        log.warning("stream_parked", shop_id=self._shop.shop_id, stream=stream.name, reason=str(error))
+        await self._tools.cursors.note_failure(
+            self._shop.shop_id, stream.name, error=str(error), due_in_s=_PARKED_S, parked_reason=str(error)
+        )
 
     async def _try_stream(
         self, stream: Stream, round_: Round, progress: StreamProgress, now: datetime
@@ -244,25 +259,29 @@ class ShopSync:
         cursors, shop_id = self._tools.cursors, self._shop.shop_id
         if self._stopping.is_set():
             return
-        interval_s = self._tools.settings.intervals.of(stream.name)
         if not failures and isinstance(stream.slicing, TimeWindows):
             failures = [f"{stream.name} {gap} is not stored yet" for gap in await self._missing(stream, now)]
         if failures:
-            self._report.problems += failures[:_MOST_PROBLEMS]
-            failed_before = await cursors.failures(shop_id, stream.name)
-            delay_s = min(interval_s * 2.0**failed_before, _LONGEST_BACKOFF_S)
-            await cursors.note_failure(
-                shop_id, stream.name, error=failures[0], due_in_s=spread(delay_s), parked_reason=None
-            )
+            await self._note_failures(stream, failures)
             rejects = await cursors.count_rejects(shop_id, stream.name)
         else:
-            wait_s = due_in_s(shop_id, interval_s, now=time.time())
+            wait_s = due_in_s(shop_id, self._tools.settings.intervals.of(stream.name), now=time.time())
             rejects = await cursors.note_success(shop_id, stream.name, due_in_s=wait_s)
         if rejects:
             # They block nothing, but whoever asks whether all is there must hear of them.
             self._report.problems.append(
                 f"{stream.name}: {rejects} records could not be stored; sync.rejects has them and why"
             )
+
+    async def _note_failures(self, stream: Stream, failures: list[str]) -> None:
+        """The stream is tried again, the later the more often it failed in a row."""
+        cursors, shop_id = self._tools.cursors, self._shop.shop_id
+        self._report.problems += failures[:_MOST_PROBLEMS]
+        failed_before = await cursors.failures(shop_id, stream.name)
+        delay_s = min(self._tools.settings.intervals.of(stream.name) * 2.0**failed_before, _LONGEST_BACKOFF_S)
+        await cursors.note_failure(
+            shop_id, stream.name, error=failures[0], due_in_s=spread(delay_s), parked_reason=None
+        )
 
     async def _missing(self, stream: Stream, now: datetime) -> list[Window]:
         """What was asked for and is not covered. Asked of Postgres: memory may be wrong."""
@@ -279,21 +298,3 @@ class ShopSync:
             await self._tools.cursors.note_failure(
                 self._shop.shop_id, stream, error=reason, due_in_s=spread(wait_s), parked_reason=None
             )
-
-
-def _widest(group: BaseExceptionGroup[SyncError]) -> SyncError:
-    """The error that decides when several streams fail at once: that of the widest scope."""
-    errors = list(_flatten(group))
-    for kind in (FencedOutError, DatabaseError, AppError, SettingsError, ShopError):
-        for error in errors:
-            if isinstance(error, kind):
-                return error
-    return errors[0]
-
-
-def _flatten(group: BaseExceptionGroup[SyncError]) -> Iterator[SyncError]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _flatten(error)
-        else:
-            yield error

@@ -35,6 +35,7 @@ class Account:
     last_total: int | None = None
     walks: int = 0
     settled_until: datetime | None = None
+    slice_id: int | None = None
 
     def note(self, tally: Tally) -> None:
         """Counts for the slice and, so that progress is seen at once, for its stream."""
@@ -107,7 +108,14 @@ class SliceIO:
     async def write(self, page: Page, account: Account) -> None:
         """The page is stored; the slice stays open."""
         if page.records:
-            account.note(await self._sink.write(self._target, page, lease=self._lease))
+            await self._draw_id(account)
+            account.note(
+                await self._sink.write(self._target, page, lease=self._lease, slice_id=account.slice_id)
+            )
+
+    async def _draw_id(self, account: Account) -> None:
+        if account.slice_id is None:
+            account.slice_id = await self._sink.draw_slice_id()
 
     async def wait_until_stored(self) -> None:
         """Returns when no page, of whatever shop, waits for the database."""
@@ -121,6 +129,8 @@ class SliceIO:
         self, slice_: Slice, page: Page | None, account: Account, *, verdict: str, covers: bool = True
     ) -> None:
         """The page is stored, and in the same transaction the slice is covered and noted."""
+        if page is not None and page.records:
+            await self._draw_id(account)
         closing = Closing(
             run_id=self._run_id,
             slice_=slice_,
@@ -133,8 +143,12 @@ class SliceIO:
             walks=account.walks,
             tally=account.tally,
             covers=covers,
+            slice_id=account.slice_id,
         )
-        account.note(await self._sink.write(self._target, page, lease=self._lease, closing=closing))
+        write = self._sink.write(
+            self._target, page, lease=self._lease, closing=closing, slice_id=account.slice_id
+        )
+        account.note(await write)
         tally = account.tally
         facts = {
             "shop_id": self.shop_id,

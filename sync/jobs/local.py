@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
@@ -15,6 +15,8 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from sync.engine.fleet import Fleet
 from sync.engine.requests import DUE, SyncRequest
 from sync.errors import DatabaseError, SyncError
+from sync.jobs.comparisons import Comparisons
+from sync.jobs.upkeep import Upkeep
 from sync.jobs.visits import Visits
 from sync.store.cursors import Cursors
 
@@ -23,24 +25,38 @@ log = structlog.get_logger(__name__)
 TICK_S = 1
 _STOP_S = 18.0
 _REFILL_BELOW = 0.75
+# How often a single sync is begun while the disk of Postgres is full, to see whether it still is.
+_PROBE_EVERY_S = 10.0
 
 
 @contextmanager
 def ringing(bell: asyncio.Event, *, every_s: float) -> Iterator[None]:
-    """Sets ``bell`` at once and then every ``every_s`` seconds, for as long as the block runs."""
+    """Sets ``bell`` at once and then every ``every_s`` seconds, for as long as the block runs.
+
+    The scheduler goes by the wall clock. One that is set back would silence it for as long as that.
+    """
 
     async def ring() -> None:
         bell.set()
+
+    async def watch() -> None:
+        while True:
+            await asyncio.sleep(every_s)
+            now = datetime.now(UTC)
+            if job.next_run_time - now > timedelta(seconds=2 * every_s):
+                job.modify(next_run_time=now)
 
     scheduler = AsyncIOScheduler(
         timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
     )
     scheduler.add_listener(_note_scheduler_event, EVENT_JOB_ERROR | EVENT_JOB_MISSED)
-    scheduler.add_job(ring, "interval", seconds=every_s, next_run_time=datetime.now(UTC))
+    job = scheduler.add_job(ring, "interval", seconds=every_s, next_run_time=datetime.now(UTC))
     scheduler.start()
+    watching = asyncio.create_task(watch(), name="watch over the clock")
     try:
         yield
     finally:
+        watching.cancel()
         # Shutting down cancels what was handed to the loop and has not begun, and logs it as an
         # error. A paused scheduler hands over nothing more, and the loop takes turns in order.
         scheduler.pause()
@@ -64,6 +80,8 @@ class LocalJobs:
         tick_s: float = TICK_S,
         most_at_once: int,
         visits: Visits | None = None,
+        comparisons: Comparisons | None = None,
+        upkeep: Upkeep | None = None,
     ) -> None:
         self._fleet = fleet
         self._cursors = cursors
@@ -71,7 +89,10 @@ class LocalJobs:
         self._tick_s = tick_s
         self._most_at_once = most_at_once
         self._visits = visits
+        self._comparisons = comparisons
+        self._upkeep = upkeep
         self._look_at = 0.0
+        self._probe_at = 0.0
         self._ring = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._more_is_due = False
@@ -87,7 +108,7 @@ class LocalJobs:
                     self._ring.clear()
                     if not stopping.is_set():
                         await self._start_due()
-                        await self._look_for_hints()
+                        await self._look_aside()
             left = self._close()
             await self._fleet.stop()
             if left:
@@ -101,7 +122,7 @@ class LocalJobs:
         self._ring.set()
 
     async def _start_due(self) -> None:
-        room = self._most_at_once - len(self._tasks)
+        room = self._count_room()
         if room <= 0:
             return
         visited = self._fleet.visited
@@ -123,21 +144,35 @@ class LocalJobs:
             self._tasks.add(task)
             task.add_done_callback(self._note_end)
 
-    async def _look_for_hints(self) -> None:
-        """At each ring of the clock; syncs that end ring more often."""
+    def _count_room(self) -> int:
+        """How many syncs may begin."""
+        if self._fleet.has_room:
+            self._probe_at = 0.0
+            return self._most_at_once + self._fleet.lent_seats - len(self._tasks)
         now = asyncio.get_running_loop().time()
-        if self._visits is None or now < self._look_at:
+        if now < self._probe_at:
+            return 0
+        self._probe_at = now + _PROBE_EVERY_S
+        return 1
+
+    async def _look_aside(self) -> None:
+        """For what is not a round, at each ring of the clock; syncs that end ring more often."""
+        now = asyncio.get_running_loop().time()
+        if now < self._look_at or not self._fleet.has_room:
             return
         self._look_at = now + self._tick_s / 2
         try:
-            await self._visits.look()
+            for one in (self._visits, self._comparisons, self._upkeep):
+                if one is not None:
+                    await one.look()
         except DatabaseError as error:
             if self.is_healthy:  # Else it was said already.
                 log.error("database_unreachable", reason=str(error))
 
     def _close(self) -> list[asyncio.Task[None]]:
-        """No visit begins any more. All that has not ended, of any kind."""
-        return [*self._tasks, *(() if self._visits is None else self._visits.close())]
+        """Nothing begins any more. All that has not ended, of any kind."""
+        aside = [one.close() for one in (self._visits, self._comparisons) if one is not None]
+        return [*self._tasks, *(task for tasks in aside for task in tasks)]
 
     def _note_end(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -61,6 +61,15 @@ class RowIndex:
         if not self._waits[row.id]:
             self._show(row)
 
+    def withdraw(self, row_id: int) -> Row:
+        """The row is gone, and no search says a word of it. None of its changes may be waiting."""
+        row = self.newest.pop(row_id)
+        del self.shown[row_id]
+        self._by_create.remove((row.create_time, row_id))
+        self._by_update.remove((row.update_time, row_id))
+        self.shown_by_status[row.status] -= 1
+        return row
+
     def settle(self, now: float) -> None:
         """Every change whose time has come is visible."""
         while self._waiting and self._waiting[0][0] <= now:

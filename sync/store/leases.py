@@ -16,7 +16,7 @@ import structlog
 
 from sync import metrics
 from sync.errors import DatabaseError, FencedOutError
-from sync.store.pool import named_losses
+from sync.store.pool import closed_when_useless, named_losses
 from sync.store.queries import query
 from sync.store.together import Together
 
@@ -137,9 +137,10 @@ class LeaseKeeper:
         async with self._turn:
             with named_losses(self._url):
                 connection = await self._connect()
-                rows = await connection.fetch(
-                    query("acquire_leases"), shop_ids, self.owner, self._holder, _LIFE_S, timeout=10
-                )
+                with closed_when_useless(connection):
+                    rows = await connection.fetch(
+                        query("acquire_leases"), shop_ids, self.owner, self._holder, _LIFE_S, timeout=10
+                    )
         found: dict[str, _Granted] = {
             row["shop_id"]: "locked" if row["epoch"] is None else (self._lease(row, asked), connection)
             for row in rows
@@ -199,6 +200,9 @@ class LeaseKeeper:
                 if failures > 1 and self._connection is not None:
                     # Perhaps it leads nowhere any more. Leases that are not renewed run out anyway.
                     self._connection.terminate()
+            except Exception:
+                # The outermost loop of the renewals: without it no lease of this process would be renewed.
+                log.exception("lease_renewal_crashed")
 
     async def _renew(self) -> None:
         leases = dict(self._held)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import asyncpg
 
@@ -17,6 +17,9 @@ from sync.store.leases import Lease
 from sync.store.pool import Database
 from sync.store.queries import query
 from sync.store.together import Together
+
+# Those of a process that ends are lost, which leaves gaps and nothing worse.
+_BLOCK = 64
 
 
 @dataclass(slots=True)
@@ -29,8 +32,19 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Aside:
+    """A row of the ledger for reads out of turn, made and prolonged by those that change something."""
+
+    slice_id: int
+    run_id: int
+    reason: str
+    verdict: Literal["notification", "reread", "repair"]
+    started_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Closing:
-    """What is known of a slice when its last page is written."""
+    """What is known of a slice when its last page is written. ``slice_id`` is None if it has written none."""
 
     run_id: int
     slice_: Slice
@@ -43,6 +57,7 @@ class Closing:
     walks: int = 1
     tally: Tally = field(default_factory=Tally)
     covers: bool = True
+    slice_id: int | None = None
     entry: Entry = field(default_factory=Entry, compare=False)
 
 
@@ -54,6 +69,44 @@ async def close_slice(
     Where an earlier try was committed after all, the ledger stays, and ``tally`` becomes that try's.
     """
     await _close(connection, [_Given(shop_id, stream, closing, tally)])
+
+
+async def note_aside(
+    connection: asyncpg.Connection, stream: str, shop_id: str, aside: Aside, tally: Tally
+) -> None:
+    """What was read out of turn is accounted for, if it has changed anything."""
+    if tally.inserted + tally.updated + tally.rejected:
+        await connection.execute(
+            query("note_aside"),
+            aside.slice_id,
+            aside.run_id,
+            aside.reason,
+            shop_id,
+            stream,
+            aside.verdict,
+            aside.started_at,
+            tally.fetched,
+            tally.inserted,
+            tally.updated,
+            tally.stale,
+            tally.unchanged,
+            tally.rejected,
+        )
+
+
+class SliceIds:
+    """Ids for rows of the ledger that are written later, a block of them at a time."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._left: list[int] = []
+
+    async def next(self) -> int:
+        """An id that nothing else has."""
+        while not self._left:
+            rows = await self._database.rows("draw_slice_ids", _BLOCK)
+            self._left += [int(row["slice_id"]) for row in reversed(rows)]
+        return self._left.pop()
 
 
 class _Given(NamedTuple):
@@ -173,4 +226,5 @@ def _values(given: _Given) -> tuple[Any, ...]:
         closing.started_at,
         closing.entry.slice_id,
         closing.entry.polls,
+        closing.slice_id,
     )

@@ -24,6 +24,9 @@ _BAD_RECORD = (
     asyncpg.StatementTooComplexError,
     UnicodeError,
 )
+# Fewer records may take less time. One that takes too long by itself is no bad record, though: on
+# another day it may not.
+_TOO_SLOW = asyncpg.QueryCanceledError
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ class Target:
 
 
 class UnfitPageError(Exception):
-    """The page holds a record that Postgres refuses, and has to be written around it."""
+    """The page takes too long, or holds a record that Postgres refuses: it has to be written in parts."""
 
 
 @dataclass(slots=True)
@@ -60,6 +63,8 @@ class PageWriter:
     tally: Tally
     # Of the whole page: who writes fewer of an indivisible one writes a part of it.
     count: int
+    # The row of the ledger that accounts for the page.
+    slice_id: int | None = None
     rejected: list[str] = field(default_factory=list)
     accepted: list[str] = field(default_factory=list)
     refused: list[tuple[Record, BaseException, bool]] = field(default_factory=list)
@@ -70,7 +75,7 @@ class PageWriter:
         """Every record is stored; raises UnfitPageError otherwise, and then the transaction is lost."""
         try:
             self._count(await self._run_statement(records))
-        except _BAD_RECORD as error:
+        except (*_BAD_RECORD, _TOO_SLOW) as error:
             raise UnfitPageError from error
         self._accept(records)
 
@@ -79,6 +84,8 @@ class PageWriter:
         error = await self._attempt(records)
         if error is None:
             self._accept(records)
+        elif isinstance(error, _TOO_SLOW) and (len(records) == 1 or not self.target.divisible):
+            raise error
         elif not self.target.divisible:
             await self._write_list(records, error)
         elif len(records) == 1:
@@ -134,7 +141,7 @@ class PageWriter:
         await attempt.start()
         try:
             row = await self._run_statement(records)
-        except _BAD_RECORD as error:
+        except (*_BAD_RECORD, _TOO_SLOW) as error:
             await attempt.rollback()
             return error
         if keeps:
@@ -154,6 +161,7 @@ class PageWriter:
         values.append([] if self._is_lenient else self.rejected)
         if not self.target.divisible:
             values.append(len(records) == self.count)
+        values.append(self.slice_id)
         return await self.connection.fetchrow(query(self.target.statement), *values)
 
     def _count(self, row: asyncpg.Record) -> None:

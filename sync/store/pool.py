@@ -11,16 +11,21 @@ from urllib.parse import urlsplit
 import asyncpg
 import structlog
 
-from sync.errors import DatabaseError, DatabaseGoneError
+from sync.errors import DatabaseError, DatabaseGoneError, DatabaseRefusedError
 from sync.store.queries import query
 
 log = structlog.get_logger(__name__)
 _T = TypeVar("_T")
 
 _ACQUIRE_TIMEOUT_S = 30
+# The server has no connection left: how soon it is asked again, as long as one may wait for one.
+_CROWDED_PAUSE_S = 0.25
+_COMPLAIN_EVERY_S = 60.0
 _COMMAND_TIMEOUT_S = 60
 _CLOSE_TIMEOUT_S = 5
 _TRIES = 6
+# After the first failure; it doubles with each more.
+_PAUSE_S = 0.2
 _SESSION = {
     "application_name": "shopsync",
     # Below the client's own time-out: the server's is the orderly one.
@@ -54,6 +59,9 @@ CONNECTION_LOSS = (
     OSError,
     TimeoutError,
 )
+# A session that looks well and is of no use any more: to a server that is not the primary now, or
+# out of step.
+_USELESS = (asyncpg.InternalClientError, asyncpg.ReadOnlySQLTransactionError)
 # The same transaction may succeed when it is run again.
 _COLLISION = (
     asyncpg.DeadlockDetectedError,
@@ -70,6 +78,9 @@ class Database:
     def __init__(self, url: str, *, size: int) -> None:
         self.url = url
         self.size = size
+        # From a write that found the disk full until one finds room again.
+        self.is_full = False
+        self._complain_at = 0.0
         self._pool: asyncpg.Pool | None = None
 
     async def __aenter__(self) -> Database:
@@ -102,17 +113,38 @@ class Database:
         if self._pool is None:
             raise RuntimeError("the database is used outside of its async context")
         with named_losses(self.url):
-            connection = await self._pool.acquire(timeout=_ACQUIRE_TIMEOUT_S)
+            connection = await self._acquire(self._pool)
             try:
-                yield connection
-            except asyncpg.InternalClientError:
-                connection.terminate()  # It looks open, and must not be the next one's.
+                with closed_when_useless(connection):
+                    yield connection
+            except asyncpg.ReadOnlySQLTransactionError:
+                await self._pool.expire_connections()  # The others lead to the same server.
+                raise
+            except asyncpg.DiskFullError:
+                self.is_full = True
                 raise
             finally:
                 # A failure to give back is nobody's: the work is done, and the pool drops what broke.
                 release = asyncio.ensure_future(self._pool.release(connection))
                 release.add_done_callback(_mark_seen)
                 await asyncio.wait({release})
+
+    async def _acquire(self, pool: asyncpg.Pool) -> asyncpg.Connection:
+        """A connection; while the server has none left for us, one that another gives back here."""
+        async with asyncio.timeout(_ACQUIRE_TIMEOUT_S):
+            while True:
+                try:
+                    # Giving it back takes no longer either: asyncpg keeps the time-out.
+                    return await pool.acquire(timeout=_ACQUIRE_TIMEOUT_S)
+                except asyncpg.TooManyConnectionsError as error:
+                    self._complain(error)
+                    await asyncio.sleep(_CROWDED_PAUSE_S)
+
+    def _complain(self, error: asyncpg.TooManyConnectionsError) -> None:
+        now = asyncio.get_running_loop().time()
+        if now >= self._complain_at:
+            self._complain_at = now + _COMPLAIN_EVERY_S
+            log.warning("connections_exhausted", reason=str(error))
 
     async def run(self, name: str, *values: Any) -> None:
         """The named statement has run, its result ignored."""
@@ -143,7 +175,7 @@ class Database:
                 if attempt == _TRIES or not isinstance(error.__cause__, (*CONNECTION_LOSS, *_COLLISION)):
                     raise
                 log.warning("transaction_retried", attempt=attempt, reason=str(error))
-                await asyncio.sleep(0.1 * 2**attempt)
+                await asyncio.sleep(_PAUSE_S * 2 ** (attempt - 1))
         raise AssertionError("unreachable: the last attempt returns or raises")
 
 
@@ -157,6 +189,16 @@ def _mark_seen(task: asyncio.Future[Any]) -> None:
 
 
 @contextmanager
+def closed_when_useless(connection: asyncpg.Connection) -> Iterator[None]:
+    """The connection is closed when it turns out to be of no use to whoever is next."""
+    try:
+        yield
+    except _USELESS:
+        connection.terminate()
+        raise
+
+
+@contextmanager
 def named_losses(url: str) -> Iterator[None]:
     """Turns the loss of Postgres into a DatabaseError that says which and why, without the password."""
     try:
@@ -164,8 +206,12 @@ def named_losses(url: str) -> Iterator[None]:
     except _REFUSAL as error:
         raise DatabaseError(f"{describe(url)} refuses: {error}. Check SHOPSYNC_DATABASE_URL") from error
     except asyncpg.InsufficientPrivilegeError as error:
-        raise DatabaseError(
+        raise DatabaseRefusedError(
             f"{describe(url)} does not allow it: {error}. Grant the role what it needs"
+        ) from error
+    except asyncpg.DiskFullError as error:
+        raise DatabaseGoneError(
+            f"{describe(url)} has no room left: {error}. Free space on its disk; nothing is lost meanwhile"
         ) from error
     except asyncpg.UndefinedTableError as error:
         raise DatabaseError(f"{describe(url)} lacks a table: {error}. Run `shopsync migrate`") from error

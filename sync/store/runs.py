@@ -9,9 +9,12 @@ from sync.store.leases import Lease
 from sync.store.pool import Database
 from sync.store.together import Together
 
+# Rows of the ledger that one transaction sums up.
+_AT_ONCE = 5_000
+
 
 class Runs:
-    """The table sync.runs. Whoever begins a run holds the shop's lease."""
+    """The table sync.runs, and how long the ledger is kept. Whoever begins a run holds the shop's lease."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -45,6 +48,14 @@ class Runs:
             tally.unchanged,
             tally.rejected,
         )
+
+    async def sum_up(self, *, days: int) -> int:
+        """Slices older than that are summed up by day, runs and findings forgotten: so many rows.
+
+        A part of them at a time.
+        """
+        slices = int(await self._database.value("sum_up_slices", days, _AT_ONCE))
+        return slices + int(await self._database.value("forget_runs", days, _AT_ONCE))
 
     async def _reserve(self, shop_ids: Sequence[str]) -> list[int]:
         rows = await self._database.rows("reserve_runs", list(shop_ids))

@@ -99,6 +99,10 @@ class Shops:
         """The shop is in the state that a sync found it in, unless a person has decided otherwise."""
         await self._database.run("note_shop_state", shop_id, state, reason)
 
+    async def note_cipher(self, shop_id: str, cipher: str) -> None:
+        """The next sync of the shop begins with the cipher that TikTok has given it."""
+        await self._database.run("note_cipher", shop_id, cipher)
+
     async def pause(self, shop_id: str) -> None:
         """The shop is paused, and a sync of it that is under way anywhere ends at its next write."""
         await self._database.run("set_shop_state", shop_id, "paused", "paused by a person")

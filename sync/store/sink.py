@@ -18,7 +18,7 @@ from sync import metrics
 from sync.errors import DatabaseError, FencedOutError
 from sync.model import Page, Record, Tally
 from sync.store.leases import Lease
-from sync.store.ledger import Closing, EmptyClosings, close_slice
+from sync.store.ledger import Aside, Closing, EmptyClosings, SliceIds, close_slice, note_aside
 from sync.store.page_writer import PageWriter, Target, UnfitPageError
 from sync.store.pool import Database
 from sync.store.queries import query
@@ -37,6 +37,7 @@ class Sink:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._empty = EmptyClosings(database)
+        self._slice_ids = SliceIds(database)
         # Shops take turns: one with many pages to store keeps none with a single one waiting.
         self._turns = Turns(max(1, database.size // 2))
         # Whether a shop's stream has rejects, for only then can a good page forgive one; and the epoch in
@@ -56,11 +57,14 @@ class Sink:
         *,
         lease: Lease,
         closing: Closing | None = None,
+        aside: Aside | None = None,
+        slice_id: int | None = None,
         is_urgent: bool = False,
     ) -> Tally:
         """What became of the page's records; with ``closing`` the slice is closed in the same transaction.
 
-        What is urgent is stored before all that waits for its turn.
+        ``slice_id`` is that of a slice which goes on; ``aside`` accounts for a read out of turn. What is
+        urgent is stored before all that waits for its turn.
         Raises FencedOutError when the lease is another's by now, and then has written nothing.
         """
         if closing is not None and (page is None or not page.records):
@@ -69,7 +73,8 @@ class Sink:
             return Tally()
         async with self._turns.take(lease.shop_id, urgent=is_urgent):
             is_familiar = self._is_familiar.get((lease.shop_id, target.stream), True)
-            tally = await self._put(target, page, lease, closing)
+            slice_id = slice_id if aside is None else aside.slice_id
+            tally = await self._put(target, page, lease, closing, aside=aside, slice_id=slice_id)
         if is_urgent:
             # A few records out of turn tell nothing of the pages of a walk.
             self._is_familiar[lease.shop_id, target.stream] = is_familiar
@@ -90,7 +95,20 @@ class Sink:
         async with self._turns.take(lease.shop_id):
             await self._database.transact(work)
 
-    async def _put(self, target: Target, page: Page | None, lease: Lease, closing: Closing | None) -> Tally:
+    async def draw_slice_id(self) -> int:
+        """An id for a row of the ledger, for what is written before the row is."""
+        return await self._slice_ids.next()
+
+    async def _put(
+        self,
+        target: Target,
+        page: Page | None,
+        lease: Lease,
+        closing: Closing | None,
+        *,
+        aside: Aside | None,
+        slice_id: int | None,
+    ) -> Tally:
         """All that the database has to do for a page: a look at what is known, and one transaction."""
         place = (lease.shop_id, target.stream)
         records = page.records if page is not None else ()
@@ -102,10 +120,13 @@ class Sink:
             tally = Tally(fetched=len(records), unchanged=len(known))
             if page is not None and records:
                 writer = PageWriter(connection, target, lease.shop_id, page.fetched_at, tally, len(records))
+                writer.slice_id = slice_id
                 writer.accepted += known
                 await self._store(writer, unknown, lease, at_once)
             if closing is not None:
                 await close_slice(connection, target.stream, lease.shop_id, closing, tally)
+            elif aside is not None:
+                await note_aside(connection, target.stream, lease.shop_id, aside, tally)
             return tally
 
         forgives_none = self._with_rejects.get(place) == (lease.epoch, False)
@@ -115,6 +136,8 @@ class Sink:
             tally = await self._database.transact(partial(work, at_once=True))
         except UnfitPageError:
             tally = await self._database.transact(partial(work, at_once=False))
+        if tally.inserted:
+            self._database.is_full = False
         if records:
             self._is_familiar[place] = 2 * tally.unchanged >= len(records)
         return tally

@@ -11,7 +11,10 @@ from sync.store.pool import Database
 
 @dataclass(frozen=True, slots=True)
 class StreamStatus:
-    """One shop and stream. ``lag_s`` is how far the copy is behind now; None before the first success."""
+    """One shop and stream. ``lag_s`` is how far the copy is behind now; None before the first success.
+
+    ``verdict`` is that of the newest comparison with TikTok Shop's counts, ``findings`` what still differs.
+    """
 
     shop_id: str
     name: str
@@ -35,6 +38,9 @@ class StreamStatus:
     parked_reason: str | None
     synced_by: str | None
     consent_ends_at: datetime | None
+    verdict: str | None = None
+    compared_at: datetime | None = None
+    findings: int = 0
 
 
 class Status:

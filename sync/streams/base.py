@@ -61,13 +61,30 @@ class Lookup:
 
 
 @dataclass(frozen=True, slots=True)
+class Census:
+    """How TikTok Shop counts a part of a stream by time of creation, and which stored rows are the same.
+
+    The rows are those of the statements ``count_NAME``, ``ids_NAME`` and ``cut_NAME``. ``alias`` is their
+    name where TikTok Shop counts the rows of the stream's other census along with these. A search that
+    finds more rows than ``largest_part`` may be refused.
+    """
+
+    name: str
+    body: BodyOf
+    query: Mapping[str, str] = field(default_factory=dict)
+    alias: str | None = None
+    largest_part: int = 10**9
+
+
+@dataclass(frozen=True, slots=True)
 class Stream:
     """One entity. ``records`` is the list in an answer's ``data``, ``key`` the id in each record.
 
     ``statement`` is the named statement that takes a page apart; ``scope`` what the seller must
     have granted; ``page_size`` is None where the endpoint does not page. ``webhooks`` are the types of
     notifications that hint at a change of a record, and ``named_by`` is the member that names it there;
-    it is read by ``lookup``, or without one by a narrow window of the search.
+    it is read by ``lookup``, or without one by a narrow window of the search. ``censuses`` are the counts
+    that together count all of it; none where it is compared by its ids.
     """
 
     name: str
@@ -83,3 +100,4 @@ class Stream:
     webhooks: frozenset[int] = frozenset()
     named_by: str = ""
     lookup: Lookup | None = None
+    censuses: tuple[Census, ...] = ()

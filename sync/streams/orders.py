@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from sync.model import Window, epoch
-from sync.streams.base import Body, Lookup, Stream, TimeWindows
+from sync.streams.base import Body, Census, Lookup, Stream, TimeWindows
 
 
 def _body(window: Window) -> Body:
     return {"update_time_ge": epoch(window.since), "update_time_lt": epoch(window.until)}
+
+
+def _created(window: Window) -> Body:
+    return {"create_time_ge": epoch(window.since), "create_time_lt": epoch(window.until)}
 
 
 ORDERS = Stream(
@@ -39,4 +43,5 @@ ORDERS = Stream(
             }
         ),
     ),
+    censuses=(Census("orders", _created, query={"sort_field": "create_time", "sort_order": "ASC"}),),
 )

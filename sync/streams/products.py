@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sync.model import Window, epoch
-from sync.streams.base import Body, Stream, TimeWindows
+from sync.streams.base import Body, Census, Stream, TimeWindows
 
 
 def _times(window: Window) -> Body:
@@ -17,6 +17,18 @@ def _all(window: Window) -> Body:
 
 def _deleted(window: Window) -> Body:
     return {"status": "DELETED", **_times(window)}
+
+
+def _created(window: Window) -> Body:
+    return {"create_time_ge": epoch(window.since), "create_time_le": epoch(window.until) - 1}
+
+
+def _all_created(window: Window) -> Body:
+    return {"status": "ALL", **_created(window)}
+
+
+def _deleted_created(window: Window) -> Body:
+    return {"status": "DELETED", **_created(window)}
 
 
 PRODUCTS = Stream(
@@ -34,4 +46,8 @@ PRODUCTS = Stream(
     # look-up for them: it shows a product in another shape, and no deleted one.
     webhooks=frozenset({5, 15, 16, 18, 37, 50}),
     named_by="product_id",
+    censuses=(
+        Census("live_products", _all_created, alias="all_products", largest_part=8_000),
+        Census("deleted_products", _deleted_created),
+    ),
 )

@@ -20,7 +20,7 @@ from sync import metrics
 from sync.clock import ApiClock
 from sync.errors import ClockSkewError, RateLimitedError, RequestError, SyncError
 from sync.tiktok.codes import SUCCESS, classify
-from sync.tiktok.envelope import Envelope, read_envelope
+from sync.tiktok.envelope import Envelope, read_aside, read_envelope
 from sync.tiktok.limiter import LONGEST_PAUSE_S, Pacer
 from sync.tiktok.signing import sign_request
 from sync.tiktok.turn import PLAIN, TURN, Priority, Turn, TurnConnector
@@ -31,6 +31,7 @@ _ATTEMPTS = 6
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 20.0
 _MAX_BODY_BYTES = 64 * 1024 * 1024
+_FIRST_YEAR, _LAST_YEAR = 2000, 2200
 # No total here: waiting for the pacer is no fault of the server. Turn bounds the rest.
 _TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=5, sock_read=30)
 _ANSWER_S = 60.0
@@ -200,6 +201,11 @@ class Client:
         # `from None`: aiohttp's texts hold the URL, and with it tokens and signatures.
         except TimeoutError:
             raise RequestError(f"{url.host} did not answer {url.path} in time") from None
+        except aiohttp.ClientSSLError as error:
+            raise RequestError(
+                f"{url.host}:{url.port} does not prove who it is ({_describe_tls(error)}). Nothing was sent. "
+                "Check this machine's clock and certificates, and whether a proxy stands in between"
+            ) from None
         except aiohttp.ClientConnectorError as error:
             raise RequestError(
                 f"{url.host}:{url.port} cannot be reached: {error.strerror}. Check the network, or the "
@@ -210,7 +216,9 @@ class Client:
         received = time.monotonic()
         metrics.REQUEST_SECONDS.observe(received - turn.sent)
         try:
-            envelope = _open(content, status, answer_headers, now=self.clock.time())
+            envelope = await read_aside(
+                partial(_open, content, status, answer_headers, now=self.clock.time()), size=len(content)
+            )
         except ClockSkewError:
             self._learn_clock(answer_headers.get("Date"), sent=turn.sent, received=received)
             raise
@@ -223,7 +231,14 @@ class Client:
             date = parsedate_to_datetime(date_header or "")
         except (ValueError, OverflowError):
             return
-        self.clock.learn(date, sent=sent, received=received)
+        # Beyond these years nothing can be planned any more, and no answer would ever put it right.
+        if _FIRST_YEAR <= date.year <= _LAST_YEAR:
+            self.clock.learn(date, sent=sent, received=received)
+
+
+def _describe_tls(error: aiohttp.ClientSSLError) -> str:
+    cause = getattr(error, "certificate_error", error)
+    return str(getattr(cause, "verify_message", None) or getattr(cause, "reason", None) or "no TLS")
 
 
 def _open(content: bytes, status: int, headers: Mapping[str, str], *, now: float) -> Envelope:

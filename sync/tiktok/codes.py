@@ -9,6 +9,7 @@ from __future__ import annotations
 from sync.errors import (
     AppError,
     BadRequestError,
+    CipherError,
     ClockSkewError,
     NeedsReauthError,
     PageTokenError,
@@ -27,6 +28,8 @@ RATE_LIMITED = 36009002
 SEVERAL_MEANINGS = 36009004
 # A development shop may be asked only so often an hour; the next hour helps, a short wait does not.
 HOURLY_CAP = 36009037
+# Of a token that does not match the shop's cipher; some say so of a consent that was withdrawn.
+CIPHER_REFUSED = 101000
 
 _TRANSIENT = {36009003, 36009007, 25020008}
 # The endpoints' own words for "failed to fetch" and "internal error".
@@ -61,8 +64,9 @@ def _classify_code(code: int, text: str) -> SyncError:
         return TokenError(text)
     if code in _RESULT_TOO_BIG:
         return SliceTooBigError(text)
-    if code in _NEEDS_REAUTH or code == 101000:
-        return NeedsReauthError(f"The seller must consent again: run `shopsync shops connect` ({text})")
+    if code in _NEEDS_REAUTH or code == CIPHER_REFUSED:
+        kind = CipherError if code == CIPHER_REFUSED else NeedsReauthError
+        return kind(f"The seller must consent again: run `shopsync shops connect` ({text})")
     if code in _INACTIVE:
         return ShopError(f"The shop is not active at TikTok; it is tried again once a day ({text})")
     if code == 105005:
@@ -90,6 +94,8 @@ def _classify_message(text: str, message: str, code: int) -> SyncError:
     lowered = message.lower()
     if "access_token" in lowered or "access-token" in lowered:
         return TokenError(text)
+    if "invalid" in lowered and "shop_cipher" in lowered:
+        return CipherError(f"The seller must consent again: run `shopsync shops connect` ({text})")
     if "timestamp" in lowered:
         return ClockSkewError(f"Check this machine's clock ({text})", code=code)
     if "app_key" in lowered:

@@ -7,8 +7,11 @@ U+FFFD, record by record, and said; every other byte stays as it came.
 
 from __future__ import annotations
 
+import asyncio
 import codecs
+import hashlib
 import re
+from collections.abc import Callable
 from datetime import datetime
 from functools import cache
 from typing import TypeVar
@@ -27,16 +30,26 @@ _ESCAPE = re.compile(
     re.DOTALL,
 )
 _REPLACEMENT = rb"\ufffd"
-# What decides how JSON is read: strings, brackets, and the literals that are no JSON.
-_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]|-?(?:NaN|Infinity)', re.DOTALL)
+_UNREADABLE = "\ufffd"
+# Stretches that need no look; in group 1 what does: strings with escapes, brackets, and the literals
+# that are no JSON.
+_TOKEN = re.compile(
+    rb'(?:[^"\[\]{}NI-]++|"[^"\\]*+"|-(?=[0-9]))++'
+    rb'|("[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{}]|-?(?:NaN|Infinity))',
+    re.DOTALL,
+)
 # Stands for whatever is mended before the records are told apart; as a NUL it is found again in them.
 _MARK = rb"\u0000"
 _NO_UTF8 = re.compile("[\udc80-\udcff]")
 _DEEPEST = 500
 # Seconds at the end of the year 9999, the last that Python and most clients can hold.
 _LATEST = 253_402_300_799
-_LONGEST_TIME = 20
+# Of a time or a count that is sent as text; Python refuses to read numbers without end.
+_LONGEST_WHOLE = 20
+# More records than any shop has: whoever counts so many does not count.
+_HIGHEST_COUNT = 10**12
 _PIECE_BYTES = 1 << 16
+_LARGE_BYTES = 1 << 20
 
 
 class Envelope(msgspec.Struct):
@@ -63,6 +76,7 @@ class _Peek(msgspec.Struct):
     update_time: str | int | None = None
 
 
+_Read = TypeVar("_Read")
 _Named = TypeVar("_Named", _Listing, _Peek)
 _envelope_decoder = msgspec.json.Decoder(Envelope)
 _utf8_decoder = codecs.getincrementaldecoder("utf-8")
@@ -80,6 +94,11 @@ def _decoder(shape: type[_Named], field: str, name: str) -> msgspec.json.Decoder
     return msgspec.json.Decoder(named | None)
 
 
+async def read_aside(read: Callable[[], _Read], *, size: int) -> _Read:
+    """What ``read`` returns; in a thread where so many bytes would keep everything else waiting."""
+    return read() if size < _LARGE_BYTES else await asyncio.to_thread(read)
+
+
 def read_envelope(body: bytes) -> Envelope:
     """The envelope; raises RequestError when the bytes are not one."""
     try:
@@ -89,7 +108,7 @@ def read_envelope(body: bytes) -> Envelope:
     if envelope.code is None:
         raise RequestError("the answer has no code: not from TikTok Shop, or cut off")
     # Messages end in logs and in Postgres.
-    envelope.message = envelope.message.replace("\x00", "\ufffd")
+    envelope.message = envelope.message.replace("\x00", _UNREADABLE)
     return envelope
 
 
@@ -127,8 +146,10 @@ def _read_record(raw: bytes, key: str, peek: msgspec.json.Decoder[_Peek | None],
         seen = peek.decode(raw) or _Peek()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         seen = _peek_leniently(raw, key)
-    name = seen.key
-    return Record(str(name) if name is not None and name != "" else None, raw, scrubbed, _read_time(seen))
+    name = "" if seen.key is None else str(seen.key)
+    # What was replaced in an id told records apart: without it they would pass for one.
+    is_usable = name != "" and not (scrubbed and _UNREADABLE in name)
+    return Record(name if is_usable else None, raw, scrubbed, _read_time(seen))
 
 
 def _is_suspicious(raw: bytes) -> bool:
@@ -165,7 +186,7 @@ def _peek_leniently(raw: bytes, key: str) -> _Peek:
 def _read_time(seen: _Peek) -> int | None:
     time = seen.update_time
     if isinstance(time, str):
-        time = int(time) if len(time) <= _LONGEST_TIME and time.isascii() and time.isdecimal() else None
+        time = int(time) if len(time) <= _LONGEST_WHOLE and time.isascii() and time.isdecimal() else None
     return time if time is not None and 0 < time <= _LATEST else None
 
 
@@ -186,8 +207,11 @@ def _read_leniently(body: bytes) -> Envelope:
     try:
         members = _object_decoder.decode(_mend(body)) or {}
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        start = body[:60].decode("utf-8", "replace").strip()
-        raise RequestError(f"the answer is not a JSON object; it starts with {start!r}") from None
+        # Nothing of it is shown: it may be a piece of a token, or of an order.
+        digest = hashlib.sha256(body).hexdigest()[:12]
+        raise RequestError(
+            f"the answer is {_describe(body)} ({len(body)} bytes, SHA-256 {digest}...)"
+        ) from None
     code = _read_scalar(members.get("code"))
     return Envelope(
         code=code if isinstance(code, int) else None,
@@ -197,25 +221,40 @@ def _read_leniently(body: bytes) -> Envelope:
     )
 
 
+def _describe(body: bytes) -> str:
+    start = body[:200].lstrip(b"\xef\xbb\xbf \t\r\n")
+    if not start:
+        return "empty"
+    if start.startswith(b"<"):
+        return "a page of HTML or XML and no JSON"
+    return "JSON that is cut off or damaged" if start.startswith(b"{") else "not a JSON object"
+
+
 def _mend(body: bytes) -> bytes:
     """The body with a mark in place of each value that a strict reader refuses."""
     text = body.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
     mended = _NO_UTF8.sub(lambda _: _MARK.decode(), text).encode()
-    pieces = []
+    pieces: list[bytes] = []
     depth = place = 0
     for found in _TOKEN.finditer(mended):
-        token = found[0]
-        is_kept = depth <= _DEEPEST
-        if token in b"[{":
-            depth += 1
-        elif token in b"]}":
-            depth -= 1
-        if is_kept:
-            pieces.append(mended[place : found.start()])
-            is_cut = depth > _DEEPEST or not token.startswith((b'"', b"[", b"]", b"{", b"}"))
-            pieces.append(b'"' + _MARK + b'"' if is_cut else _mend_escapes(token, _MARK))
-        place = found.end()
+        token = found[1]
+        if token is None:
+            continue
+        was_kept = depth <= _DEEPEST
+        depth += (token in b"[{") - (token in b"]}")
+        if depth == _DEEPEST and not was_kept:
+            place = found.end()
+        elif was_kept and (instead := _mend_token(token, depth)) != token:
+            pieces += (mended[place : found.start()], instead)
+            place = found.end()
     return b"".join([*pieces, mended[place:]])
+
+
+def _mend_token(token: bytes, depth: int) -> bytes:
+    """What stands in its place; ``depth`` is that of what follows it."""
+    if token.startswith(b'"'):
+        return _mend_escapes(token, _MARK)
+    return token if token in b"[]{}" and depth <= _DEEPEST else b'"' + _MARK + b'"'
 
 
 def _read_scalar(raw: msgspec.Raw | None) -> str | int | None:
@@ -234,6 +273,6 @@ def _read_text(raw: msgspec.Raw | None) -> str:
 
 def _read_whole(raw: msgspec.Raw | None) -> int | None:
     value = _read_scalar(raw)
-    if isinstance(value, str) and value.isdecimal():
+    if isinstance(value, str) and value.isdecimal() and len(value) <= _LONGEST_WHOLE:
         value = int(value)
-    return value if isinstance(value, int) and value >= 0 else None
+    return value if isinstance(value, int) and 0 <= value <= _HIGHEST_COUNT else None

@@ -58,7 +58,7 @@ async def exchange_code(client: Client, keys: AppKeys, code: str) -> Tokens:
         raise NeedsReauthError(
             f"A code lives 30 minutes and works once: open the consent page again for a new one ({error})"
         ) from None
-    tokens = _read_tokens(data, obtained_at=client.clock.now())
+    tokens = _read_tokens(data, obtained_at=client.clock.latest())
     if not tokens.open_id:
         raise RequestError("the token answer has no open_id, without which sellers cannot be told apart")
     return tokens
@@ -86,7 +86,7 @@ async def refresh_tokens(client: Client, keys: AppKeys, refresh_token: str) -> T
         # An unknown refusal is no proof that the consent is gone: condemning it would stop every
         # shop of the seller for a fault that may be ours.
         raise RequestError(f"The token could not be refreshed; it is tried again ({error})") from None
-    return _read_tokens(data, obtained_at=client.clock.now())
+    return _read_tokens(data, obtained_at=client.clock.latest())
 
 
 async def list_shops(
@@ -94,9 +94,13 @@ async def list_shops(
 ) -> list[AuthorizedShop]:
     """Every shop of the token's seller. TikTok Shop 202309 Get Authorized Shops."""
     call = Call("GET", "/authorization/202309/shops")
-    answer = await client.send(call, Access(keys=keys, token=access_token), pacer=pacer)
+    return read_shops((await client.send(call, Access(keys=keys, token=access_token), pacer=pacer)).data)
+
+
+def read_shops(data: bytes) -> list[AuthorizedShop]:
+    """The shops in the data of an answer to Get Authorized Shops."""
     try:
-        body = msgspec.json.decode(answer.data, type=_ShopsBody | None) or _ShopsBody()
+        body = msgspec.json.decode(data, type=_ShopsBody | None) or _ShopsBody()
     except msgspec.DecodeError as error:
         raise RequestError(f"the list of shops has an unknown shape: {error}") from None
     return [

@@ -41,6 +41,7 @@ class WebServer:
     """Serves while the async context is open. ``url`` is where, once it is.
 
     ``is_ready`` tells whether the daemon does its work, ``running`` which shops it is syncing now.
+    ``trouble`` says what keeps it from its work until a person acts, or nothing.
     Sellers can consent where there is an ``onboarding``.
     Raises SettingsError when it would stand open to a network, or cannot listen.
     """
@@ -53,6 +54,7 @@ class WebServer:
         streams: Sequence[str],
         is_ready: Callable[[], bool],
         running: Callable[[], frozenset[str]],
+        trouble: Callable[[], str] = str,
         onboarding: Onboarding | None = None,
         webhooks: Webhooks | None = None,
     ) -> None:
@@ -60,6 +62,7 @@ class WebServer:
         self._guard = Guard(settings.web)
         self._is_ready = is_ready
         self._running = running
+        self._trouble = trouble
         self._webhooks = webhooks
         self._intervals_s = {stream: settings.intervals.of(stream) for stream in streams}
         self._status = SharedReading(lambda: status.read(streams, with_rows=False), keep_s=_KEEP_STATUS_S)
@@ -136,6 +139,7 @@ class WebServer:
             counts=None if counts is None else counts.value,
             running=self._running(),
             is_ready=self._is_ready(),
+            trouble=self._trouble(),
             age_s=status.age_s,
             now=utc_now(),
         )
@@ -154,10 +158,10 @@ class WebServer:
 
     async def _tell_ready(self, _request: web.Request) -> web.Response:
         # Anybody may ask, so the reason names no host: the status page and the log do.
-        reason = ""
-        if not self._is_ready():
+        reason = self._trouble()
+        if not reason and not self._is_ready():
             reason = "the daemon is starting, stopping or without its database"
-        else:
+        elif not reason:
             try:
                 await self._ping.get(timeout_s=_PING_TIMEOUT_S)
             except DatabaseError:

@@ -95,6 +95,7 @@ class StatusPage:
     level: Level
     headline: str
     is_ready: bool
+    trouble: str
     cards: tuple[ShopCard, ...]
     left_out: int
     rows: int | None
@@ -112,6 +113,7 @@ def describe(
     is_ready: bool,
     age_s: float,
     now: datetime,
+    trouble: str = "",
 ) -> StatusPage:
     """The page for these rows, which were read ``age_s`` ago and stand grouped by shop."""
     cards = [
@@ -124,10 +126,13 @@ def describe(
     ]
     cards.sort(key=lambda card: -card.level)
     level = max((card.level for card in cards), default=Level.BUSY)
+    if trouble:
+        level = Level.ACT
     return StatusPage(
         level=level if is_ready else max(level, Level.BUSY),
         headline=_headline(cards),
         is_ready=is_ready,
+        trouble=trouble,
         cards=tuple(cards[:_MOST_CARDS]),
         left_out=max(0, len(cards) - _MOST_CARDS),
         rows=None if counts is None else sum(counts.values()),
@@ -221,6 +226,16 @@ def _stream_notes(row: StreamStatus) -> list[Note]:
                 "Everything around them is stored. A later good version takes its place by itself.",
             )
         )
+    if row.findings:
+        differences = "1 difference" if row.findings == 1 else f"{row.findings:,} differences"
+        notes.append(
+            Note(
+                Level.LOOK,
+                f"{row.stream}: {differences} from TikTok Shop's own counts; see sync.findings",
+                "What TikTok Shop shows is repaired by the next comparison.",
+                f"shopsync verify --repair --shop {row.shop_id} --stream {row.stream}",
+            )
+        )
     return notes
 
 
@@ -256,6 +271,8 @@ def _judge_stream(row: StreamStatus, lag_s: float | None, late_after_s: float) -
         return Level.LOOK, "late"
     if row.rejects:
         return Level.LOOK, f"{row.rejects:,} set aside"
+    if row.findings:
+        return Level.LOOK, "differs"
     return Level.FINE, "up to date"
 
 

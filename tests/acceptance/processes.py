@@ -63,6 +63,10 @@ class Process:
         self._err = err
 
     @property
+    def pid(self) -> int:
+        return self._started.pid
+
+    @property
     def is_running(self) -> bool:
         return self._started.returncode is None
 
@@ -151,6 +155,7 @@ def bench_environment(database_url: str, simulator_url: str) -> dict[str, str]:
         "SHOPSYNC_SETTLE_S": "0",
         "SHOPSYNC_LOOKBACK_S": "5",
         "SHOPSYNC_LOG_LEVEL": "debug",
+        "SHOPSYNC_VERIFY_EVERY_S": "0",
         "SHOPSYNC_INTERVALS__ORDERS_S": "1",
         "SHOPSYNC_INTERVALS__PRODUCTS_S": "1",
         "SHOPSYNC_INTERVALS__INVENTORY_S": "1",

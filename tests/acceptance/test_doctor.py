@@ -201,7 +201,7 @@ async def test_a_new_cipher_and_a_consent_that_ends_soon_are_noticed(
     assert examined.of("sellers").count("warning: ") == 2
     assert "nothing is lost" in examined.of("sellers")
     await connection.execute("UPDATE sync.shops SET cipher = 'GCP_old'")
-    assert "new cipher" in (await examine(connected)).of("sellers", "problem")
+    assert "new cipher" in (await examine(connected)).of("sellers", "warning")
 
 
 async def test_a_wrong_encryption_key_is_found(connected: Bench) -> None:

@@ -99,6 +99,11 @@ class Simulator:
         with urllib.request.urlopen(f"{self.url}{path}", data=body, timeout=60) as response:
             return json.load(response)
 
+    def clear_faults(self) -> None:
+        """Every fault that was asked for is off."""
+        request = urllib.request.Request(f"{self.url}/_sim/faults", method="DELETE")
+        urllib.request.urlopen(request, timeout=60).close()
+
 
 def end_in_order() -> None:
     """SIGTERM ends this process like Ctrl-C does, with everything that it has started."""

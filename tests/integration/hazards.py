@@ -10,6 +10,7 @@ import asyncpg
 from sync.app import App
 from sync.engine.fleet import new_report
 from sync.engine.requests import RunReport, SyncRequest
+from sync.errors import DatabaseGoneError
 from sync.streams.registry import STREAMS
 
 # A pooled connection, or the one of the leases, that stands before a row somebody else has locked.
@@ -29,6 +30,19 @@ async def sync_all(
     reports = [new_report(r) for r in requests]
     await app.fleet.sync_all(requests, reports=reports, wait_for_lease=wait_for_lease)
     return reports
+
+
+async def sync_until_complete(app: App) -> None:
+    """Rounds, through whatever breaks, until one is complete for every shop."""
+    async with asyncio.timeout(3 * _PATIENCE_S):
+        while True:
+            try:
+                reports = await sync_all(app, wait_for_lease=True)
+            except DatabaseGoneError:
+                await asyncio.sleep(0.05)  # A server that restarts refuses at once.
+                continue
+            if {report.outcome for report in reports} == {"complete"}:
+                return
 
 
 async def wait_until_true(connection: asyncpg.Connection, question: str, *values: object) -> None:

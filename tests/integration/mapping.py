@@ -53,6 +53,7 @@ class Copy:
         values.append(list(rejected))
         if stream == "warehouses":
             values.append(is_whole)
+        values.append(None)
         return tuple(await self.connection.fetchrow(query(f"store_{stream}"), *values))
 
     async def rows(self, sql: str, *values: Any) -> list[asyncpg.Record]:

@@ -33,7 +33,7 @@ _numbers = itertools.count(7_380_066_284_010_030_890)
 
 def quiet_settings(database_url: str, simulator: RunningSimulator, **changes: Any) -> Settings:
     """Settings of a daemon whose rounds find nothing in the time of a test."""
-    values = {"settle_s": 0, "intervals": _QUIET, "reread_open_orders_s": 0}
+    values = {"settle_s": 0, "intervals": _QUIET, "reread_open_orders_s": 0, "verify_every_s": 0}
     return make_settings(
         database_url, simulator, **values | changes, web={"host": "127.0.0.1", "port": 0, "public_url": ""}
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -40,6 +41,15 @@ def reply(
 async def server(behave: Behave) -> AsyncIterator[tuple[str, list[Seen]]]:
     """A server that does exactly what it is told with each request; its address, and what it has seen."""
     seen: list[Seen] = []
+    async with serve_connections(behave, seen) as port:
+        yield f"http://127.0.0.1:{port}", seen
+
+
+@asynccontextmanager
+async def serve_connections(
+    behave: Behave, seen: list[Seen], *, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[int]:
+    """The port of such a server, which adds what it has seen to the list."""
 
     async def serve(reader: asyncio.StreamReader, writer: Writer) -> None:
         try:
@@ -57,9 +67,9 @@ async def server(behave: Behave) -> AsyncIterator[tuple[str, list[Seen]]]:
         finally:
             writer.close()
 
-    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+    listening = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
     try:
-        yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}", seen
+        yield listening.sockets[0].getsockname()[1]
     finally:
         listening.close()
 

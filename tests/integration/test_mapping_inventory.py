@@ -111,14 +111,20 @@ async def test_an_absent_warehouse_or_sku_is_marked_and_its_history_closed(copy:
 
 async def test_stock_that_is_listed_again_lives_again(copy: Copy) -> None:
     await copy.store("inventory", [stock("1", a=[("w", 5, 1)])], fetched=1)
-    await copy.store("inventory", [stock("1")], fetched=2)
+    await copy.store("inventory", [stock("1", a=[])], fetched=2)
     assert await copy.store("inventory", [stock("1", a=[("w", 5, 1)])], fetched=3) == (0, 1, 0, 0)
     assert await levels(copy) == [("a", "w", 5, None)]
     assert await history(copy) == [("a", "w", at(1), at(2), 5, 1), ("a", "w", at(3), None, 5, 1)]
 
 
+async def test_a_product_that_shows_no_sku_at_all_loses_no_stock(copy: Copy) -> None:
+    await copy.store("inventory", [stock("1", a=[("w", 5, 1)])], fetched=1)
+    assert await copy.store("inventory", [stock("1")], fetched=2) == (0, 0, 0, 0)
+    assert await levels(copy) == [("a", "w", 5, None)]
+
+
 async def test_stock_that_vanishes_and_returns_in_one_moment_is_open_again(copy: Copy) -> None:
-    for answer in (stock("1", a=[("w", 5, 1)]), stock("1"), stock("1", a=[("w", 6, 1)])):
+    for answer in (stock("1", a=[("w", 5, 1)]), stock("1", a=[]), stock("1", a=[("w", 6, 1)])):
         await copy.store("inventory", [answer], fetched=1)
     assert await history(copy) == [("a", "w", at(1), None, 6, 1)]
 

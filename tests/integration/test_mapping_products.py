@@ -90,11 +90,31 @@ async def test_skus_follow_their_product(copy: Copy) -> None:
 
 async def test_a_sku_that_is_listed_again_lives_again(copy: Copy) -> None:
     await copy.store("products", [product("1", 100, sku("a"))])
-    await copy.store("products", [product("1", 101)], fetched=1)
+    await copy.store("products", [product("1", 101, status="DRAFT")], fetched=1)
     assert await deleted(copy, "skus", "sku_id") == {"a": at(1)}
-    await copy.store("products", [product("1", 102)], fetched=2)
+    await copy.store("products", [product("1", 102, status="DRAFT")], fetched=2)
     assert await deleted(copy, "skus", "sku_id") == {"a": at(1)}
     await copy.store("products", [product("1", 103, sku("a"))], fetched=3)
+    assert await deleted(copy, "skus", "sku_id") == {"a": None}
+
+
+async def test_a_product_on_sale_that_shows_no_sku_at_all_loses_none(copy: Copy) -> None:
+    await copy.store("products", [product("1", 100, sku("a"))])
+    await copy.store("inventory", [stock("1", "a")], fetched=1)
+    await copy.store("products", [product("1", 101)], fetched=2)
+    assert await deleted(copy, "skus", "sku_id") == {"a": None}
+    assert await open_history(copy) == ["a"]
+
+
+async def test_a_product_that_vanished_and_is_shown_again_as_it_was_lives_again(copy: Copy) -> None:
+    await copy.store("products", [product("1", 100, sku("a"))])
+    await copy.connection.execute(
+        "UPDATE tiktok.products SET _deleted_at = $1, _digest = NULL, _fetched_at = $1", at(5)
+    )
+    await copy.connection.execute("UPDATE tiktok.skus SET _deleted_at = $1", at(5))
+    assert await copy.store("products", [product("1", 100, sku("a"))], fetched=4) == (0, 0, 1, 0)
+    assert await copy.store("products", [product("1", 100, sku("a"))], fetched=6) == (0, 1, 0, 0)
+    assert await deleted(copy, "products", "product_id") == {"1": None}
     assert await deleted(copy, "skus", "sku_id") == {"a": None}
 
 
@@ -118,7 +138,7 @@ async def test_an_absent_sku_takes_its_stock_along(copy: Copy) -> None:
 async def test_stock_fetched_after_the_product_is_left_alone(copy: Copy) -> None:
     await copy.store("products", [product("1", 100, sku("a"))])
     await copy.store("inventory", [stock("1", "a")], fetched=9)
-    await copy.store("products", [product("1", 101)], fetched=8)
+    await copy.store("products", [product("1", 101, status="DRAFT")], fetched=8)
     assert await deleted(copy, "inventory", "sku_id") == {"a": None}
     assert await open_history(copy) == ["a"]
 
@@ -162,7 +182,7 @@ async def test_a_product_edited_after_its_deletion_keeps_the_first_moment(copy: 
 
 async def test_a_sku_that_vanished_before_its_product_keeps_its_own_moment(copy: Copy) -> None:
     await copy.store("products", [product("1", 100, sku("a"))])
-    await copy.store("products", [product("1", 101)], fetched=1)
+    await copy.store("products", [product("1", 101, status="DRAFT")], fetched=1)
     await copy.store("products", [product("1", 102, sku("a"), status="DELETED")], fetched=2)
     assert await deleted(copy, "skus", "sku_id") == {"a": at(1)}
 
@@ -184,12 +204,12 @@ async def test_a_version_stored_meanwhile_makes_the_newer_one_come_again(copy: C
         transaction = other.connection.transaction()
         await transaction.start()
         await other.store("products", [product("1", 100, sku("a"))])
-        waiting = asyncio.create_task(copy.store("products", [product("1", 101)]))
+        waiting = asyncio.create_task(copy.store("products", [product("1", 101, status="DRAFT")]))
         await other.wait_until_blocked(copy)
         await transaction.commit()
         with pytest.raises(asyncpg.SerializationError):
             await waiting
-    await copy.store("products", [product("1", 101)], fetched=1)
+    await copy.store("products", [product("1", 101, status="DRAFT")], fetched=1)
     assert await deleted(copy, "skus", "sku_id") == {"a": at(1)}
 
 
@@ -201,12 +221,12 @@ async def test_stock_that_changes_meanwhile_makes_the_page_come_again(copy: Copy
         transaction = other.connection.transaction()
         await transaction.start()
         await other.store("inventory", [stock("1", "a", available=4)], fetched=2)
-        waiting = asyncio.create_task(copy.store("products", [product("1", 101)], fetched=3))
+        waiting = asyncio.create_task(copy.store("products", [product("1", 101, status="DRAFT")], fetched=3))
         await other.wait_until_blocked(copy)
         await transaction.commit()
         with pytest.raises(asyncpg.SerializationError):
             await waiting
-    await copy.store("products", [product("1", 101)], fetched=3)
+    await copy.store("products", [product("1", 101, status="DRAFT")], fetched=3)
     assert await deleted(copy, "inventory", "sku_id") == {"a": at(3)}
     assert await open_history(copy) == []
 

@@ -17,7 +17,7 @@ from tests.integration.mapping import SHOP, Copy, Json, read_sample
 pytest_plugins = ("tests.integration.mapping_fixtures",)
 
 SOURCE = re.compile(r"API: (?P<path>[\w.]+)[^()]*(?:\(spelt so\))?\.?(?: \((?P<unit>unix \w+)\))?\.$")
-BOOKKEEPING = {"_raw", "_scrubbed", "_digest", "_deleted_at", "_synced_at", "_fetched_at"}
+BOOKKEEPING = {"_slice", "_raw", "_scrubbed", "_digest", "_deleted_at", "_synced_at", "_fetched_at"}
 
 COMMENTS = """
 SELECT c.relname AS table, a.attname AS column, format_type(a.atttypid, NULL) AS type,

@@ -86,7 +86,7 @@ def test_shops_are_compared_with_what_the_consent_reaches() -> None:
     assert gone[0] == "problem"
     assert "not reached" in gone[1]
     (renewed,) = told([row("1", "canary-old")], [there("1", "canary-new")])
-    assert renewed[0] == "problem"
+    assert renewed[0] == "warning"
     assert "canary" not in renewed[1]
     (stranger,) = told([row("1")], [there("1"), there("2")])
     assert stranger[0] == "ok"

@@ -128,6 +128,10 @@ BROKEN = [
     (PRODUCTS, LISTED_PRODUCT, product("1", updated=5, skus="oops"), "skus"),
     (PRODUCTS, LISTED_PRODUCT, product("1", updated=5, skus=[{"seller_sku": "x"}]), "skus"),
     (INVENTORY, LISTED_STOCK, {"product_id": "1", "skus": "oops"}, "inventory"),
+    *(
+        (INVENTORY, LISTED_STOCK, {"product_id": "1", "skus": [sku]}, "inventory")
+        for sku in ("oops", None, [], [{"id": "1-1", "warehouse_inventory": [LEVEL]}])
+    ),
     (INVENTORY, LISTED_STOCK, {"product_id": "1", "skus": [{"warehouse_inventory": [LEVEL]}]}, "inventory"),
     (
         INVENTORY,

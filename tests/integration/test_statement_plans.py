@@ -16,14 +16,17 @@ from sync.store.queries import query
 
 _ARGUMENTS = {
     "store_orders": (
-        "text, bytea, timestamptz, text[], bytea[], text[]",
-        "'s', '[]', now(), '{}', '{}', '{}'",
+        "text, bytea, timestamptz, text[], bytea[], text[], bigint",
+        "'s', '[]', now(), '{}', '{}', '{}', 1",
     ),
     "store_products": (
-        "text, bytea, timestamptz, text[], bytea[], text[]",
-        "'s', '[]', now(), '{}', '{}', '{}'",
+        "text, bytea, timestamptz, text[], bytea[], text[], bigint",
+        "'s', '[]', now(), '{}', '{}', '{}', 1",
     ),
-    "store_inventory": ("text, bytea, timestamptz, text[], text[]", "'s', '[]', now(), '{}', '{}'"),
+    "store_inventory": (
+        "text, bytea, timestamptz, text[], text[], bigint",
+        "'s', '[]', now(), '{}', '{}', 1",
+    ),
     "known_orders": ("text, text[], bytea[], uuid, bigint", "'s', '{}', '{}', gen_random_uuid(), 1"),
     "known_products": ("text, text[], bytea[], uuid, bigint", "'s', '{}', '{}', gen_random_uuid(), 1"),
 }
@@ -77,7 +80,7 @@ async def test_a_plan_made_at_any_size_reads_single_rows_and_never_a_whole_shop(
             for name, bodies in (("store_orders", orders), ("store_products", products)):
                 records = bodies[start : start + 100]
                 array = b"[" + b",".join(records) + b"]"
-                await database.rows(name, shop.shop_id, array, now, [], [None] * len(records), [])
+                await database.rows(name, shop.shop_id, array, now, [], [None] * len(records), [], 1)
             for name in _ARGUMENTS:
                 assert_reads_single_rows(await plan_of(name, database_url))
 
@@ -103,7 +106,7 @@ async def test_the_long_statements_are_prepared_once_per_connection(
 ) -> None:
     async with Database(database_url, size=1) as database, database.connection() as pooled:
         for _ in range(3):
-            await pooled.fetchrow(query("store_orders"), "s", b"[]", None, [], [], [])
+            await pooled.fetchrow(query("store_orders"), "s", b"[]", None, [], [], [], 1)
         kept = await pooled.fetch("SELECT generic_plans, custom_plans FROM pg_prepared_statements")
     orders = [tuple(row) for row in kept if row[0] + row[1] == 3]
     assert orders == [(3, 0)]

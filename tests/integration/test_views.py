@@ -217,7 +217,7 @@ async def test_orphans_name_the_rows_whose_parents_are_missing(copy: Copy) -> No
 
 async def test_a_role_that_was_granted_tiktok_and_bi_can_use_everything(reader: Copy) -> None:
     views = await reader.column("SELECT viewname FROM pg_views WHERE schemaname = 'bi' ORDER BY 1")
-    assert views == ["daily_sales", "order_units", "orphans", "stock_on_hand"]
+    assert views == ["daily_sales", "order_units", "orphans", "stock_on_hand", "sync_completeness"]
     for view in views:
         await reader.rows(f"SELECT * FROM bi.{view}")
     await reader.rows("SELECT * FROM bi.inventory_asof(now())")

@@ -119,13 +119,19 @@ def _cover_before_storing(patch: Patch) -> None:
     write = Sink.write
 
     async def write_twice(
-        self: Sink, target: Target, page: Page | None, *, lease: Lease, closing: Closing | None = None
+        self: Sink,
+        target: Target,
+        page: Page | None,
+        *,
+        lease: Lease,
+        closing: Closing | None = None,
+        **others: Any,
     ) -> Tally:
         if closing is not None:
             await write(self, target, None, lease=lease, closing=closing)
             # Two commits lie apart on a busy machine; so far that a kill at any request meets them.
             await asyncio.sleep(0.02)
-        return await write(self, target, page, lease=lease)
+        return await write(self, target, page, lease=lease, **others)
 
     patch.setattr(Sink, "write", write_twice)
 

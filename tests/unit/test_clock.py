@@ -43,11 +43,14 @@ def test_differences_within_the_grain_and_the_travel_are_noise(
 
 
 @given(skew_s=st.one_of(st.floats(4, 10**8), st.floats(-(10**8), -4)), fraction=st.floats(0, 0.999))
-def test_a_clock_that_is_wrong_from_the_start_is_corrected_by_the_first_answer(
+def test_a_clock_that_is_wrong_from_the_start_is_corrected_by_two_answers(
     skew_s: float, fraction: float
 ) -> None:
     clock = ApiClock()
-    tell(clock, skew_s=skew_s, fraction=fraction)
+    for _ in range(2):
+        assert not clock.is_known
+        tell(clock, skew_s=skew_s, fraction=fraction)
+    assert clock.is_known
     assert abs(skew_of(clock) - skew_s) <= 1.0
 
 
@@ -69,6 +72,16 @@ def test_a_single_absurd_date_moves_nothing(skew_s: float) -> None:
     for _ in range(3):
         tell(clock, skew_s=skew_s)
         tell(clock, skew_s=0.0)
+    assert abs(skew_of(clock)) < 0.01
+
+
+@pytest.mark.parametrize("skew_s", [86_400.0, -86_400.0])
+def test_even_as_the_first_a_single_absurd_date_moves_nothing(skew_s: float) -> None:
+    clock = ApiClock()
+    tell(clock, skew_s=skew_s)
+    assert (clock.is_known, clock.is_in_doubt) == (False, True)
+    tell(clock, skew_s=0.0)
+    assert (clock.is_known, clock.is_in_doubt) == (True, False)
     assert abs(skew_of(clock)) < 0.01
 
 

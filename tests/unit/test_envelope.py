@@ -187,7 +187,9 @@ def test_a_record_that_is_no_object_has_no_id_and_harms_nobody(raw: bytes) -> No
             (b, None)
             for b in (b"-1", b"1.5", b'"many"', b"null", b"true", b"[]", b"{}", b'"\xc2\xb2"', b'""')
         ),
-        (b"9" * 5_000, None),
+        (b"1000000000000", 10**12),
+        *((b, None) for b in (b"1000000000001", b"9" * 19, b"9" * 30, b"9" * 5_000)),
+        *((b'"%b"' % b, None) for b in (b"1000000000001", b"9" * 19, b"9" * 30, b"9" * 5_000)),
     ],
 )
 def test_a_count_of_the_wrong_type_is_no_count(literal: bytes, total: int | None) -> None:

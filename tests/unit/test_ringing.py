@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import datetime, timedelta, tzinfo
 
 import pytest
+from apscheduler.schedulers import base
 
 from sync.jobs.local import ringing
 
@@ -16,6 +18,25 @@ async def test_it_rings_at_once_and_again() -> None:
         for _ in range(3):
             await asyncio.wait_for(bell.wait(), 10)
             bell.clear()
+
+
+@pytest.mark.parametrize("jump", [timedelta(hours=-1), timedelta(hours=1)], ids=str)
+async def test_it_rings_on_when_the_wall_clock_is_set(
+    monkeypatch: pytest.MonkeyPatch, jump: timedelta
+) -> None:
+    class SetClock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]  # a plain one is enough
+            return datetime.now(tz) + jump
+
+    bell = asyncio.Event()
+    with ringing(bell, every_s=0.01):
+        await asyncio.wait_for(bell.wait(), 10)
+        monkeypatch.setattr(base, "datetime", SetClock)
+        monkeypatch.setattr("sync.jobs.local.datetime", SetClock)
+        for _ in range(3):
+            bell.clear()
+            await asyncio.wait_for(bell.wait(), 10)
 
 
 @pytest.mark.parametrize("turns", range(8))
