@@ -147,7 +147,7 @@ async def sync_shops(
     requests = [request.of(shop_id) for shop_id, _ in shops]
     reports = [new_report(r, name) for r, (_, name) in zip(requests, shops, strict=True)]
     started = time.monotonic()
-    stop = asyncio.create_task(_stop_fleet(opened, stopping))
+    stop = asyncio.create_task(stop_fleet(opened, stopping))
     try:
         async with shown(reports):
             await opened.fleet.sync_all(requests, reports=reports, wait_for_lease=wait_for_lease)
@@ -156,7 +156,8 @@ async def sync_shops(
     _print_outcome(reports, time.monotonic() - started)
 
 
-async def _stop_fleet(opened: App, stopping: asyncio.Event) -> None:
+async def stop_fleet(opened: App, stopping: asyncio.Event) -> None:
+    """Once it is to stop, the fleet begins nothing new."""
     await stopping.wait()
     await opened.fleet.stop()
 

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from sync.app import App, open_app
 from sync.cli.state import read_moment, results_console, run_until_signal, settings_of
-from sync.cli.syncing import choose_shops, require_an_app
+from sync.cli.syncing import choose_shops, require_an_app, stop_fleet
 from sync.engine.fleet import new_report
 from sync.engine.requests import VERIFY, Proof, RunReport, SyncRequest, Verify
 from sync.errors import IncompleteError, SettingsError
@@ -94,15 +94,11 @@ async def _compare(
     requests = [request.of(shop_id) for shop_id, _ in shops]
     reports = [new_report(r, name) for r, (_, name) in zip(requests, shops, strict=True)]
 
-    async def stop() -> None:
-        await stopping.wait()
-        await opened.fleet.stop()
-
-    stop_later = asyncio.create_task(stop())
+    stop = asyncio.create_task(stop_fleet(opened, stopping))
     try:
         await opened.fleet.sync_all(requests, reports=reports, wait_for_lease=True)
     finally:
-        stop_later.cancel()
+        stop.cancel()
     return reports
 
 

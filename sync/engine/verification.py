@@ -95,7 +95,8 @@ class Verification:
             else:
                 uncertain = await self._compare_counts(stream, proof, proof.target, gaps)
         except CountsContradictError as error:
-            await self._note(proof, Finding("contradictory", str(error), window=proof.target))
+            # Without its window, which ends later each time: it is the same finding as long as it lasts.
+            await self._note(proof, Finding("contradictory", str(error)))
             proof.verdict, proof.reason = "contradictory", str(error)
         except UncountedError as error:
             proof.verdict, proof.reason = "uncounted", str(error)
@@ -123,14 +124,17 @@ class Verification:
         """Every part of the gaps is compared; the answer is what TikTok Shop counts in those that differ."""
         censuses = await self._choose_censuses(stream, target)
         uncertain = 0
-        for gap in gaps:
-            for part in await self._parts(censuses[0], gap):
-                uncertain += await self._compare(stream, censuses, proof, part)
-                if len(proof.open_findings) >= _MOST_FINDINGS:
-                    return uncertain
-        for census in censuses:
-            proof.stored_rows += await self._io.books(census.name).count(target)
-        return uncertain
+        try:
+            for gap in gaps:
+                for part in await self._parts(censuses[0], gap):
+                    uncertain += await self._compare(stream, censuses, proof, part)
+                    if len(proof.open_findings) >= _MOST_FINDINGS:
+                        return uncertain
+            return uncertain
+        finally:
+            # However it ends, and after what was repaired.
+            for census in censuses:
+                proof.stored_rows += await self._io.books(census.name).count(target)
 
     async def _choose_censuses(self, stream: Stream, target: Window) -> tuple[Census, ...]:
         """The censuses, under the names of the rows that TikTok Shop counts in them.

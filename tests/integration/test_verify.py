@@ -132,17 +132,20 @@ async def test_only_the_days_asked_for_are_compared(app: App, connection: asyncp
 
 
 async def test_what_has_changed_since_the_last_round_is_not_missing(
-    app: App, simulator: RunningSimulator, connection: asyncpg.Connection
+    app: App, connection: asyncpg.Connection
 ) -> None:
     await sync_all(app)
-    (lost,) = await column(connection, _THREE.replace("LIMIT 3", "LIMIT 1"))
-    # As if it had been changed before it could be read.
-    await connection.execute("UPDATE sync.cursors SET synced_until = synced_until - interval '400 days'")
-    await connection.execute(
-        "UPDATE sync.cursors SET synced_until = upper(covered) WHERE stream <> 'orders' AND covered <> '{}'"
+    row = await connection.fetchrow(
+        "DELETE FROM tiktok.orders WHERE order_id = (SELECT order_id FROM tiktok.orders"
+        " ORDER BY update_time - create_time DESC LIMIT 1) RETURNING order_id, update_time"
     )
-    proof = await compare_orders(app)
-    assert lost not in [key for finding in proof.findings for key in finding.keys]
+    assert row is not None
+    found = []
+    for read_until in (row["update_time"], row["update_time"] + timedelta(seconds=1)):
+        await connection.execute("UPDATE sync.cursors SET synced_until = $1", read_until)
+        proof = await compare_orders(app)
+        found.append([key for finding in proof.findings for key in finding.keys])
+    assert found == [[], [row["order_id"]]]
 
 
 async def test_a_record_that_was_set_aside_is_named_with_the_reason(
